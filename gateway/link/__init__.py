@@ -1,0 +1,1 @@
+"""WhatsApp, behind one `Link`."""
