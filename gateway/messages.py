@@ -136,11 +136,12 @@ class MediaRef:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A message that arrived. `pn`/`lid` are the sender's two addresses where known; `raw_kind` is the protobuf field."""
+    """A message that arrived. `pn`/`lid` are the sender's two addresses where known."""
 
     key: MessageKey
     timestamp: int              # unix seconds
-    kind: str                   # text, image, video, document, audio, ptt, sticker, location, contact, reaction, revoke, edit, poll, unknown
+    kind: str                   # text, image, video, document, audio, ptt, sticker, location, contact, reaction,
+                                # revoke, edit, poll, unknown
     from_me: bool               # sent by the owner on another device
     pn: JID | None
     lid: JID | None
