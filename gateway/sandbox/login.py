@@ -1,0 +1,73 @@
+"""A client introduces itself: it is to be linked, or it logs in as a linked device, or it is refused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import pairing
+from .chat import payload_of
+from .node import Attribute, Node
+from .world import World, now
+
+if TYPE_CHECKING:
+    from .chat import Connection
+    from .people import LinkedDevice
+
+
+def introduce(connection: Connection, noise_key: bytes, payload: bytes) -> None:
+    """Read the ClientPayload that ended the handshake. Raises ProtocolError when it is none."""
+    world, client = connection.world, payload_of(payload)
+    if client.HasField("devicePairingData"):
+        pairing.begin(world, connection, noise_key, client.devicePairingData)
+        return
+    person = world.people.person(str(client.username))
+    device = person.devices.get(client.device) if person is not None else None
+    names = device.names if device is not None else frozenset({str(client.username)})
+    fault = world.faults.take("login", device=names)
+    if fault is not None:
+        reason = int(fault.options.get("reason", 503))
+        ban: dict[str, Attribute] = {}
+        if reason == 402:
+            ban = {"code": fault.options.get("code", 101), "expire": fault.options.get("expire", 3600)}
+        if reason in (401, 403) and device is not None:
+            device.removed = True
+        refuse(connection, reason, **ban)
+    elif device is None or device.removed or device.noise_key != noise_key:
+        refuse(connection, 401)
+    else:
+        admit(world, connection, device)
+
+
+def refuse(connection: Connection, reason: int, **attrs: Attribute) -> None:
+    """Say why and close."""
+    connection.send(Node("failure", {"reason": reason, "location": "sandbox", **attrs}))
+    connection.close()
+
+
+def admit(world: World, connection: Connection, device: LinkedDevice) -> None:
+    """The device is in; a connection it may still have is told that it was replaced."""
+    if device.connection is not None:
+        replace(device)
+    device.connection = connection
+    device.logins += 1
+    connection.device = device
+    connection.send(
+        Node("success", {"t": now(), "props": 27, "location": "sandbox", "lid": device.lid, "companion_enc_static": ""})
+    )
+    world.changed()
+
+
+def replace(device: LinkedDevice) -> None:
+    """Somebody else has connected with this device's keys."""
+    if device.connection is not None:
+        device.connection.send(Node("stream:error", {}, [Node("conflict", {"type": "replaced"})]))
+        device.connection.close()
+
+
+def log_out(world: World, device: LinkedDevice) -> None:
+    """The phone removes the device: told at once when it is connected, else at its next login (401)."""
+    device.removed = True
+    if device.connection is not None:
+        device.connection.send(Node("stream:error", {"code": 401}, [Node("conflict", {"type": "device_removed"})]))
+        device.connection.close()
+    world.changed()

@@ -1,0 +1,105 @@
+"""Everything the sandbox's WhatsApp knows, in memory: people, messages, groups, media, faults, and its clock."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from .faults import Faults
+from .people import Directory
+from .trust import NoiseTrust
+
+if TYPE_CHECKING:
+    from .chat import Connection
+    from .pairing import Attempt
+
+
+@dataclass(slots=True)
+class Seen:
+    """Something a device did that is no message: a receipt it sent, its presence, what it is typing."""
+
+    sequence: int
+    at: float
+    kind: str
+    device: str
+    facts: dict[str, Any]
+
+    def describe(self) -> dict[str, Any]:
+        return {"sequence": self.sequence, "at": self.at, "kind": self.kind, "device": self.device, **self.facts}
+
+
+@dataclass
+class World:
+    """One per sandbox, handed to every handler."""
+
+    noise: NoiseTrust
+    certificate_chain: bytes
+    people: Directory = field(default_factory=Directory)
+    faults: Faults = field(default_factory=Faults)
+    seen: list[Seen] = field(default_factory=list)
+    attempts: dict[str, Attempt] = field(default_factory=dict)
+    connections: set[Connection] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._sequence = itertools.count(1)
+        self._timers: set[asyncio.TimerHandle] = set()
+        self._changed = asyncio.Event()
+        self.closed = False
+
+    def next_sequence(self) -> int:
+        """The order in which things happened, over all sessions."""
+        return next(self._sequence)
+
+    def see(self, kind: str, device: str, **facts: Any) -> None:
+        """Remember that *device* did something."""
+        self.seen.append(Seen(self.next_sequence(), time.time(), kind, device, facts))
+        self.changed()
+
+    def later(self, seconds: float, action: Callable[[], None]) -> None:
+        """Do *action* in *seconds*, unless the sandbox closes first."""
+        if self.closed:
+            return
+        handle: asyncio.TimerHandle
+
+        def act() -> None:
+            self._timers.discard(handle)
+            action()
+
+        handle = asyncio.get_running_loop().call_later(max(seconds, 0.0), act)
+        self._timers.add(handle)
+
+    def changed(self) -> None:
+        """Wake whoever waits for something to happen."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def wait_until(self, condition: Callable[[], bool], timeout: float) -> bool:
+        """Whether *condition* came true within *timeout* seconds; it is looked at after every change."""
+        try:
+            async with asyncio.timeout(timeout):
+                while not condition():
+                    await self._changed.wait()
+        except TimeoutError:
+            return condition()
+        return True
+
+    def close(self) -> None:
+        self.closed = True
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+
+
+def stanza_id() -> str:
+    """An id for a stanza the server begins."""
+    return f"{int.from_bytes(os.urandom(5), 'big')}-{os.urandom(2).hex()}"
+
+
+def now() -> int:
+    """Unix seconds, as stanzas carry them."""
+    return int(time.time())

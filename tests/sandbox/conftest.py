@@ -1,0 +1,102 @@
+"""A sandbox, and a child process with the stock neonize that links to it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.sandbox.server import Sandbox
+
+CLIENT = Path(__file__).with_name("neonize_client.py")
+SECONDS = 30.0
+
+
+class Neonize:
+    """The child process: ``await open(session, database)``, ``await call(session, expression)``, ``await event(...)``."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self._numbers = itertools.count(1)
+        self._answers: dict[int, asyncio.Future[Any]] = {}
+        self.events: list[dict[str, Any]] = []
+        self._arrived = asyncio.Condition()
+        self._reader = asyncio.create_task(self._read())
+
+    @classmethod
+    async def start(cls, environment: dict[str, str]) -> Neonize:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, str(CLIENT), env=os.environ | {"NEONIZE_BOT_TAG": "off"} | environment,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=64 * 1024 * 1024,
+        )  # fmt: skip
+        client = cls(process)
+        await client.event(lambda line: line.get("ready"))
+        return client
+
+    async def _read(self) -> None:
+        assert self._process.stdout is not None
+        while line := await self._process.stdout.readline():
+            said = json.loads(line)
+            if "n" in said:
+                answer = self._answers.pop(said["n"])
+                if "error" in said:
+                    answer.set_exception(RuntimeError(said["error"]))
+                else:
+                    answer.set_result(said["result"])
+                continue
+            async with self._arrived:
+                self.events.append(said)
+                self._arrived.notify_all()
+
+    async def event(self, matches: Callable[[dict[str, Any]], Any], since: int = 0) -> dict[str, Any]:
+        """The first event from number *since* on that *matches*, as soon as it has happened."""
+        async with asyncio.timeout(SECONDS), self._arrived:
+            while True:
+                for said in self.events[since:]:
+                    if matches(said):
+                        return said
+                await self._arrived.wait()
+
+    async def happened(self, session: str, name: str, since: int = 0) -> Any:
+        """The data of the first event *name* of *session*."""
+        said = await self.event(lambda said: said.get("session") == session and said.get("event") == name, since)
+        return said["data"]
+
+    async def call(self, session: str, expression: str, **more: Any) -> Any:
+        """The result of *expression* in the child. Raises RuntimeError with the child's error."""
+        number = next(self._numbers)
+        answer = self._answers[number] = asyncio.get_running_loop().create_future()
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"n": number, "session": session, "do": expression, **more}).encode() + b"\n")
+        async with asyncio.timeout(SECONDS):
+            return await answer
+
+    async def open(self, session: str, database: Path) -> None:
+        await self.call(session, "open", database=str(database))
+
+    async def close(self) -> None:
+        if self._process.returncode is None:
+            self._process.kill()
+        await self._process.wait()
+        await self._reader
+        self._process._transport.close()  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+async def sandbox(tmp_path: Path) -> AsyncIterator[Sandbox]:
+    async with Sandbox(tmp_path / "sandbox") as running:
+        yield running
+
+
+@pytest.fixture
+async def neonize(sandbox: Sandbox) -> AsyncIterator[Neonize]:
+    client = await Neonize.start(sandbox.environment())
+    yield client
+    await client.close()
