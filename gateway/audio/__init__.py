@@ -1,0 +1,1 @@
+"""Bytes in, voice note out: nothing here fetches, stores or sends."""

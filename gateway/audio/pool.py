@@ -1,0 +1,44 @@
+"""Conversions off the event loop, as many at once as there are cores."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from gateway.audio.audio_file import AudioFile, prepare_audio_file
+from gateway.audio.limits import AudioLimits
+from gateway.audio.profiles import PROFILES
+from gateway.audio.voice_note import VoiceNote, make_voice_note
+
+T = TypeVar("T")
+
+
+class Transcoder:
+    """Threads, not processes: FFmpeg and libopus work with the GIL released.
+
+    More conversions than cores wait in order. Cancelling a caller does not stop a conversion that has begun;
+    it ends by its own limits.
+    """
+
+    def __init__(self, limits: AudioLimits = AudioLimits(), workers: int | None = None) -> None:
+        self._limits = limits
+        self._threads = ThreadPoolExecutor(workers or os.cpu_count() or 1, thread_name_prefix="audio")
+
+    async def voice_note(self, data: bytes, profile_name: str = "native", *, limits: AudioLimits | None = None) -> VoiceNote:
+        """Raises AudioError; KeyError for a profile that is not in `PROFILES`."""
+        profile = PROFILES[profile_name]
+        return await self._run(lambda: make_voice_note(data, profile=profile, limits=limits or self._limits))
+
+    async def audio_file(self, data: bytes, *, limits: AudioLimits | None = None) -> AudioFile:
+        """Raises AudioError."""
+        return await self._run(lambda: prepare_audio_file(data, limits or self._limits))
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    def close(self) -> None:
+        """Waits for conversions under way, drops those that have not begun. Idempotent."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
