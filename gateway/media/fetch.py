@@ -13,11 +13,13 @@ import errno
 import re
 import socket
 import ssl
+import time
 import unicodedata
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.message import Message
+from email.utils import collapse_rfc2231_value
 from pathlib import PurePosixPath
 from types import TracebackType
 from typing import Literal, Self
@@ -133,14 +135,14 @@ class Fetcher:
                 for _ in range(self._max_redirects + 1):
                     secure = secure or target.scheme == "https"
                     if secure and target.scheme == "http":
-                        raise FetchError("fetch_forbidden", f"A redirect leads from https to http at {target.authority}.")
+                        raise FetchError("fetch_forbidden", f"A redirect leads from https to http at {_where(target)}.")
                     answer = await self._get_once(target, max_bytes, accept)
                     if isinstance(answer, Fetched):
                         return answer
                     target = answer
         except TimeoutError:
             raise FetchError(
-                "fetch_timeout", f"{target.authority} did not deliver within {self._total_seconds:g} seconds."
+                "fetch_timeout", f"{_where(target)} did not deliver within {self._total_seconds:g} seconds."
             ) from None
         raise FetchError("fetch_failed", f"The URL redirects more than {self._max_redirects} times.")
 
@@ -149,8 +151,7 @@ class Fetcher:
         off still counts: its status is known. Raises FetchError when no status arrives within `timeout` seconds."""
         target = _parsed(url)
         self._check_literal(target)
-        clock = asyncio.get_running_loop().time
-        started, status, excerpt = clock(), None, bytearray()
+        started, status, excerpt = time.perf_counter(), None, bytearray()
         limits = aiohttp.ClientTimeout(total=None, connect=min(self._connect_seconds, timeout))
         try:
             async with asyncio.timeout(timeout):
@@ -166,14 +167,14 @@ class Fetcher:
         except TimeoutError:
             if status is None:
                 raise FetchError(
-                    "fetch_timeout", f"{target.authority} did not answer within {timeout:g} seconds."
+                    "fetch_timeout", f"{_where(target)} did not answer within {timeout:g} seconds."
                 ) from None
         except FetchError:
             if status is None:
                 raise
         assert status is not None
         text = bytes(excerpt[:_EXCERPT_BYTES]).decode("utf-8", "replace")
-        return Posted(status, text, clock() - started)
+        return Posted(status, text, time.perf_counter() - started)
 
     async def _get_once(self, url: URL, max_bytes: int, accept: str) -> Fetched | URL:
         """One request: the file, or where its redirect leads."""
@@ -186,9 +187,9 @@ class Fetcher:
                 if response.status in _REDIRECTS and "Location" in response.headers:
                     return _redirected(url, response.headers["Location"])
                 if response.status not in (200, 203):  # 202, 204 and 206 are successes, but not the file
-                    raise FetchError("fetch_failed", f"{url.authority} answered with HTTP status {response.status}.")
+                    raise FetchError("fetch_failed", f"{_where(url)} answered with HTTP status {response.status}.")
                 if response.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
-                    raise FetchError("fetch_failed", f"{url.authority} sent a compressed body, which was not asked for.")
+                    raise FetchError("fetch_failed", f"{_where(url)} sent a compressed body, which was not asked for.")
                 if (response.content_length or 0) > max_bytes:
                     raise _too_large(url, max_bytes)
                 data = bytearray()
@@ -240,7 +241,7 @@ class Fetcher:
     @contextmanager
     def _explained(self, url: URL) -> Iterator[None]:
         """aiohttp's errors as ours. `from None`: their texts hold whole URLs."""
-        where = url.authority
+        where = _where(url)
         try:
             yield
         except aiohttp.ConnectionTimeoutError:
@@ -317,19 +318,25 @@ def _redirected(url: URL, location: str) -> URL:
     try:
         return parse_url(urljoin(str(url), location))
     except ValueError:
-        raise FetchError("fetch_failed", f"{url.authority} redirects to a URL that cannot be fetched.") from None
+        raise FetchError("fetch_failed", f"{_where(url)} redirects to a URL that cannot be fetched.") from None
+
+
+def _where(url: URL) -> str:
+    """What errors call the other side."""
+    return url.host_port_subcomponent or ""
 
 
 def _too_large(url: URL, max_bytes: int) -> FetchError:
-    return FetchError("fetch_too_large", f"The file at {url.authority} is larger than {max_bytes} bytes.")
+    return FetchError("fetch_too_large", f"The file at {_where(url)} is larger than {max_bytes} bytes.")
 
 
 def _filename(disposition: str | None, url: URL) -> str | None:
     """RFC 6266: `filename*` (RFC 8187) before `filename`; without either, the last segment of the path."""
-    if disposition:
-        message = Message()  # the standard library's reading of RFC 2231 parameters
-        message["Content-Disposition"] = disposition.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-        name = clean_filename(message.get_filename() or "")
-        if name is not None:
-            return name
+    message = Message()  # the standard library's reading of RFC 2231 parameters
+    message["Content-Disposition"] = (disposition or "").encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    parameters = message.get_params([], header="Content-Disposition")
+    names = [value for key, value in parameters if key.lower() == "filename"]
+    for name in sorted(names, key=lambda value: isinstance(value, str)):  # filename* is a tuple
+        if clean := clean_filename(collapse_rfc2231_value(name)):
+            return clean
     return clean_filename(unquote(url.raw_path.rpartition("/")[2]))
