@@ -39,11 +39,6 @@ CODECS: Final = (
 )
 _ENCRYPTED_TAGS: Final = ("drms", "enca")  # sample entries of FairPlay and of ISO 23001-7
 
-# Tags every encoder writes; a file that has only these is not told that metadata was removed.
-_TECHNICAL_TAGS: Final = frozenset(
-    ("encoder", "major_brand", "minor_version", "compatible_brands", "handler_name", "vendor_id", "language", "duration")
-)
-
 
 def open_untrusted(data: bytes, formats: str, codecs: str) -> InputContainer:
     """Opens bytes as a container. Raises FFmpegError, ValueError or OSError. Never given a name: names are URLs."""
@@ -152,9 +147,8 @@ class SoundSource:
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """Names of the personal metadata in the file, `cover art` included."""
-        found = {**self._container.metadata, **self._stream.metadata}
-        names = sorted({name.lower() for name in found} - _TECHNICAL_TAGS)
+        """Names of the metadata in the file, `cover art` included."""
+        names = sorted({name.lower() for name in {**self._container.metadata, **self._stream.metadata}})
         pictures = any(s.disposition & Disposition.attached_pic for s in self._container.streams)
         return (*names, "cover art") if pictures else tuple(names)
 

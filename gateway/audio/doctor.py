@@ -14,6 +14,11 @@ _NEARLY_SILENT: Final = -50.0  # dBFS RMS; quiet speech into a phone is around -
 _CLIPPED: Final = 0.001  # of all samples
 _MUSIC_LOW_ENERGY: Final = 0.1  # of all 10 ms bins: speech has twice as many quiet ones at least
 
+# Tags that encoders write by themselves: removing these is not worth a warning.
+_TECHNICAL_TAGS: Final = frozenset(
+    ("encoder", "major_brand", "minor_version", "compatible_brands", "handler_name", "vendor_id", "language", "duration")
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -76,8 +81,8 @@ def _warnings(
         yield "not_instant", f"{output_bytes >> 10} KB: above 512 KB WhatsApp downloads before it can play."
     if source.audio_tracks > 1:
         yield "several_tracks", f"The file has {source.audio_tracks} audio tracks; one was taken."
-    if source.tags:
-        named = ", ".join(source.tags[:8]) + (", ..." if len(source.tags) > 8 else "")
+    if tags := [tag for tag in source.tags if tag not in _TECHNICAL_TAGS]:
+        named = ", ".join(tags[:8]) + (", ..." if len(tags) > 8 else "")
         yield "metadata_removed", f"Not passed on: {named}."
     if profile.rate > 16_000:
         yield "wideband", f"Some phones are reported to refuse {profile.rate // 1000} kHz voice notes."
