@@ -43,7 +43,7 @@ def test_every_kind_of_file_becomes_the_same_native_voice_note(corpus, note: Voi
     assert len(decoded(made.ogg)) / 2 / 48_000 == pytest.approx(made.duration, abs=0.001)
     assert (len(made.waveform), max(made.waveform)) == (64, 100)
     # Coder delays shift the sound by up to 50 ms, almost a bar of this short note: compare bars of four.
-    assert correlation(coarse(made.waveform), coarse(note.waveform)) > 0.9
+    assert correlation(coarse(made.waveform), coarse(note.waveform)) > 0.85
     assert made.report.output_bytes == len(made.ogg)
     assert -45 < made.report.rms_dbfs < -15
     assert codes(made) == set()
@@ -74,7 +74,7 @@ def test_passing_through_removes_metadata_and_joins_frames(spoken) -> None:
     assert before is not None
     assert after is not None
     assert len(after.packets) == pytest.approx(len(before.packets) / 3, abs=1)
-    assert len(decoded(made.ogg)) == len(decoded(source))
+    assert len(decoded(made.ogg)) == pytest.approx(len(decoded(source)), abs=2 * 312)  # FFmpeg's end trimming
 
 
 def test_metadata_and_cover_art_do_not_leak(spoken) -> None:
