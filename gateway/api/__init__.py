@@ -1,0 +1,1 @@
+"""The native HTTP API: one file a resource. It translates; services decide."""

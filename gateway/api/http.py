@@ -1,0 +1,309 @@
+"""What every call has in common: the key, the body with its limits, the envelope of errors, the headers.
+
+An `Endpoint` is a value: the router, the OpenAPI document and the tests are made from the same list.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+import structlog
+from starlette.datastructures import FormData, Headers, UploadFile
+from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from gateway.errors import GatewayError, InvalidField
+from gateway.services.gateway import Gateway
+from gateway.services.keys import Allowance
+from gateway.store.keys import Key
+
+log = structlog.get_logger("gateway.api")
+
+T = TypeVar("T")
+SMALL_BODY = 1 << 20
+_PATH_OF = re.compile(r" - at `(?:key in )?\$\.?([^`]*)`$")
+_UNKNOWN = re.compile(r"unknown field `([^`]+)`")
+_MISSING = re.compile(r"missing required field `([^`]+)`")
+
+
+class Strict(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=False, kw_only=True):
+    """A request of the native API: a field it does not know is refused by name."""
+
+
+class Shape(msgspec.Struct, kw_only=True):
+    """An answer."""
+
+
+class Style(Protocol):
+    """How an API words what all of them share."""
+
+    name: str
+
+    def credentials(self, request: Request, fields: Mapping[str, Any]) -> str | None:
+        """The API key's text, if one was sent."""
+
+    def error(self, error: GatewayError) -> Response: ...
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One method of one path. `scope` None: no key is needed. `body`, `query`, `answer` are the types that validate and
+    document it; `errors` are codes besides those every call may give."""
+
+    method: str
+    path: str
+    handler: Callable[[Call], Awaitable[Response]]
+    summary: str
+    scope: str | None = "read"
+    body: type | None = None
+    files: bool = False                     # takes multipart/form-data with a part named `file`
+    query: type | None = None
+    answer: Any = None
+    status: int = 200
+    errors: tuple[str, ...] = ()
+    tag: str = ""
+    description: str = ""
+    example: Any = None                     # of the body
+    max_body: Callable[[Gateway], int] = lambda gateway: SMALL_BODY
+    produces: tuple[str, ...] = ("application/json",)
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    data: bytes
+    filename: str
+    content_type: str
+
+
+@dataclass(slots=True)
+class Body:
+    """A request's fields, whatever form they came in; `form`: their values are text."""
+
+    fields: dict[str, Any]
+    files: dict[str, File] = field(default_factory=dict)
+    form: bool = False
+    raw: bytes = b""
+
+
+@dataclass(slots=True)
+class Call:
+    """One request on its way through a handler."""
+
+    request: Request
+    gateway: Gateway
+    endpoint: Endpoint
+    style: Style
+    body: Body
+    caller: Key | None = None
+    allowance: Allowance | None = None
+
+    @property
+    def key(self) -> Key:
+        assert self.caller is not None
+        return self.caller
+
+    def path(self, name: str) -> str:
+        return str(self.request.path_params[name])
+
+    def parse(self, kind: type[T]) -> T:
+        """The body as `kind`. Raises InvalidField naming the field."""
+        return convert(self.body.fields, kind, strict=not self.body.form)
+
+    def query(self, kind: type[T]) -> T:
+        return convert(dict(self.request.query_params), kind, strict=False)
+
+    def answer(self, value: Any, status: int | None = None, headers: Mapping[str, str] | None = None) -> Response:
+        return json_response(value, status or self.endpoint.status, headers)
+
+
+def convert(fields: Any, kind: type[T], *, strict: bool) -> T:
+    """Raises InvalidField."""
+    try:
+        return msgspec.convert(fields, kind, strict=strict)
+    except msgspec.ValidationError as error:
+        raise _invalid(str(error)) from None
+
+
+def _invalid(text: str) -> InvalidField:
+    at = _PATH_OF.search(text)
+    sentence = _PATH_OF.sub("", text).replace("Object", "The body")
+    name = at.group(1) if at else ""
+    if (unknown := _UNKNOWN.search(text)) or (unknown := _MISSING.search(text)):
+        name = f"{name}.{unknown.group(1)}" if name else unknown.group(1)
+    return InvalidField(name or "body", f"{name}: {sentence}" if name else sentence)
+
+
+def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(msgspec.json.encode(value), status, dict(headers or {}), "application/json")
+
+
+# ------------------------------------------------------------------ bodies
+
+
+async def read_bytes(request: Request, limit: int) -> bytes:
+    """Raises payload_too_large as soon as it is."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit:
+        raise too_large(limit)
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise too_large(limit)
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def too_large(limit: int) -> GatewayError:
+    return GatewayError("payload_too_large", f"The body is larger than {limit // 1024} KiB.", limit=limit)
+
+
+async def read_body(request: Request, limit: int, *, files: bool, forms: bool = False) -> Body:
+    """JSON, or where allowed a form. Raises bad_request, unsupported_media_type, payload_too_large, InvalidField."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "multipart/form-data" and (files or forms):
+        return await _multipart(request, limit)
+    raw = await read_bytes(request, limit)
+    if not raw:
+        return Body({})
+    if kind == "application/x-www-form-urlencoded" and forms:
+        return await _urlencoded(request.headers, raw)
+    if kind not in ("", "application/json") and not kind.endswith("+json"):
+        takes = "application/json" + (" or multipart/form-data" if files else "")
+        raise GatewayError("unsupported_media_type", f"The body must be {takes}, not {kind[:60]}.")
+    try:
+        fields = json.loads(raw)
+    except (ValueError, RecursionError):
+        raise InvalidField("body", "The body is not valid JSON.") from None
+    if not isinstance(fields, dict):
+        raise InvalidField("body", "The body must be a JSON object.")
+    return Body(fields, raw=raw)
+
+
+async def _urlencoded(headers: Headers, raw: bytes) -> Body:
+    async def stream() -> Any:
+        yield raw
+        yield b""
+
+    try:
+        form = await FormParser(headers, stream()).parse()
+    except Exception:
+        raise GatewayError("bad_request", "The form cannot be read.") from None
+    return Body({name: value for name, value in form.multi_items() if isinstance(value, str)}, form=True, raw=raw)
+
+
+class _InMemory(MultiPartParser):
+    """Uploads never touch the disk: nothing of a message may lie there in the clear."""
+
+    spool_max_size = 1 << 40
+
+
+async def _multipart(request: Request, limit: int) -> Body:
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit:
+        raise too_large(limit)
+
+    async def stream() -> Any:
+        size = 0
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > limit:
+                raise too_large(limit)
+            yield chunk
+
+    try:
+        form: FormData = await _InMemory(request.headers, stream(), max_files=4, max_fields=64, max_part_size=SMALL_BODY).parse()
+    except MultiPartException as error:
+        raise GatewayError("bad_request", f"The multipart body cannot be read: {error.message}") from None
+    except (KeyError, UnicodeDecodeError):
+        raise GatewayError("bad_request", "The multipart body cannot be read.") from None
+    fields: dict[str, Any] = {}
+    files: dict[str, File] = {}
+    for name, value in form.multi_items():
+        if isinstance(value, UploadFile):
+            files[name] = File(await value.read(), value.filename or "", value.content_type or "")
+            await value.close()
+        else:
+            fields[name] = value
+    return Body(fields, files, form=True)
+
+
+# ------------------------------------------------------------------ the native style
+
+
+def envelope(error: GatewayError) -> dict[str, Any]:
+    return {"error": {"code": error.code, "message": error.message, "details": {**error.details, **(
+        {"hint": error.hint} if error.hint else {})}}}
+
+
+def retry_headers(error: GatewayError) -> dict[str, str]:
+    return {"Retry-After": str(max(1, int(error.retry_after + 0.999)))} if error.retry_after is not None else {}
+
+
+class Native:
+    name = "native"
+
+    def credentials(self, request: Request, fields: Mapping[str, Any]) -> str | None:
+        scheme, _, text = request.headers.get("authorization", "").partition(" ")
+        return text.strip() if scheme.lower() == "bearer" and text.strip() else None
+
+    def error(self, error: GatewayError) -> Response:
+        headers = retry_headers(error)
+        if error.status == 401:
+            headers["WWW-Authenticate"] = "Bearer"
+        return json_response(envelope(error), error.status, headers)
+
+
+def rate_headers(allowance: Allowance | None) -> dict[str, str]:
+    """Of every answer to a call with a key. Where the plan has no limit, none is told."""
+    if allowance is None or not allowance.limit:
+        return {}
+    return {"X-RateLimit-Limit": str(allowance.limit), "X-RateLimit-Remaining": str(allowance.remaining),
+            "X-RateLimit-Reset": str(allowance.reset)}
+
+
+async def serve(request: Request, gateway: Gateway, endpoint: Endpoint, style: Style, *, forms: bool = False) -> Response:
+    """Authenticates, reads, calls, words what went wrong. Nothing that happens in a handler becomes a traceback."""
+    call = Call(request, gateway, endpoint, style, Body({}))
+    headers: dict[str, str] = {}
+    try:
+        early = style.credentials(request, {})
+        if endpoint.scope is not None and early is not None:        # before the body: nobody unknown may upload
+            await _authorize(call, early)
+        elif endpoint.scope is not None and not forms:
+            raise GatewayError("unauthorized")
+        if endpoint.method in ("POST", "PUT", "PATCH", "DELETE"):
+            limit = endpoint.max_body(gateway) if call.caller is not None or endpoint.scope is None else SMALL_BODY
+            call.body = await read_body(request, limit, files=endpoint.files, forms=forms)
+        if endpoint.scope is not None and call.caller is None:
+            await _authorize(call, style.credentials(request, call.body.fields))
+        headers = rate_headers(call.allowance)
+        response = await endpoint.handler(call)
+    except GatewayError as error:
+        if error.code == "rate_limited" and "remaining" in error.details:
+            d = error.details
+            headers = {"X-RateLimit-Limit": str(d["limit"]), "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(d["reset"])}
+        response = style.error(error)
+    except ClientDisconnect:
+        response = style.error(GatewayError("bad_request", "The request broke off."))
+    except Exception:
+        log.exception("request_failed", method=request.method, route=endpoint.path)
+        response = style.error(GatewayError("internal_error"))
+    for name, value in headers.items():
+        response.headers.setdefault(name, value)
+    return response
+
+
+async def _authorize(call: Call, text: str | None) -> None:
+    if not text:
+        raise GatewayError("unauthorized")
+    call.caller = await call.gateway.keys.authenticate(text)
+    call.allowance = call.gateway.keys.spend_request(call.caller)
+    assert call.endpoint.scope is not None
+    call.gateway.keys.check_scope(call.caller, call.endpoint.scope)

@@ -1,0 +1,28 @@
+"""Everything an API may call, in one value. The daemon builds it; nothing here does work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gateway.config import Settings
+from gateway.services.feed import Feed
+from gateway.services.keys import Keys
+from gateway.services.outbox import Outbox
+from gateway.services.preparing import Preparing
+from gateway.services.sessions import Sessions
+from gateway.services.tickets import Tickets
+from gateway.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    settings: Settings
+    store: Store
+    feed: Feed
+    keys: Keys
+    sessions: Sessions
+    outbox: Outbox
+    preparing: Preparing
+    tickets: Tickets
+    clock: Callable[[], float]

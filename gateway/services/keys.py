@@ -1,0 +1,142 @@
+"""Who may ask, and how much: API keys with a scope and a plan."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from gateway.config import Plan
+from gateway.errors import GatewayError, InvalidField
+from gateway.store.keys import SCOPES, Key
+from gateway.store.store import Store
+from gateway.store.usage import day_of
+
+MINUTE, DAY = 60.0, 86_400.0
+_NOTE_USE_EVERY = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """Of requests a minute, as the X-RateLimit headers tell it. `reset`: unix seconds. `limit` 0: none."""
+
+    limit: int
+    remaining: int
+    reset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """Of messages; 0: no limit."""
+
+    day_limit: int
+    day_used: int
+    month_limit: int
+    month_used: int
+    month_sent: int
+    month_delivered: int
+    month_failed: int
+    month_start: float
+    month_end: float
+
+
+class Keys:
+    def __init__(self, store: Store, plans: Mapping[str, Plan], clock: Callable[[], float] = time.time) -> None:
+        self._store, self._plans, self._clock = store, plans, clock
+        self._requests: dict[str, deque[float]] = {}
+        self._noted: dict[str, float] = {}
+
+    def plan(self, key: Key) -> Plan:
+        """A plan that was taken out of the settings allows nothing more than the smallest one."""
+        return self._plans.get(key.plan) or self._plans["free"]
+
+    async def authenticate(self, text: str) -> Key:
+        """Raises `unauthorized`; the same for a wrong, an unknown and a revoked key."""
+        key = await self._store.keys.of_text(text)
+        if key is None:
+            raise GatewayError("unauthorized")
+        now = self._clock()
+        if now - self._noted.get(key.id, 0) > _NOTE_USE_EVERY:
+            self._noted[key.id] = now
+            async with self._store.database.transaction() as tx:
+                await self._store.keys.used(tx, key.id, now)
+        return key
+
+    @staticmethod
+    def check_scope(key: Key, scope: str) -> None:
+        """`read` < `send` < `full` < `admin`."""
+        order = SCOPES[::-1]
+        if order.index(key.scope) < order.index(scope):
+            raise GatewayError("forbidden", f"This needs a key of scope '{scope}'; yours has '{key.scope}'.", scope=key.scope)
+
+    def spend_request(self, key: Key) -> Allowance:
+        """Counts one request of the last minute. Raises `rate_limited`."""
+        limit, now = self.plan(key).requests_per_minute, self._clock()
+        if not limit:
+            return Allowance(0, 0, int(now + MINUTE))
+        times = self._requests.setdefault(key.owner, deque())
+        while times and times[0] <= now - MINUTE:
+            times.popleft()
+        reset = (times[0] if times else now) + MINUTE
+        if len(times) >= limit:
+            raise GatewayError("rate_limited", f"More than {limit} requests a minute.", retry_after=reset - now, limit=limit,
+                               window="minute", remaining=0, reset=int(reset) + 1)
+        times.append(now)
+        return Allowance(limit, limit - len(times), int(reset) + 1)
+
+    async def check_quota(self, key: Key) -> None:
+        """Before a message is accepted. Raises `rate_limited` (a day's) or `quota_exceeded` (the month's)."""
+        plan, now = self.plan(key), self._clock()
+        if plan.messages_per_day:
+            used, first = await self._store.usage.accepted_since(key.owner, now - DAY)
+            if used >= plan.messages_per_day:
+                wait = (first or now) + DAY - now
+                raise GatewayError("rate_limited", f"The plan '{key.plan}' allows {plan.messages_per_day} messages a day.",
+                                   retry_after=wait, limit=plan.messages_per_day, window="day")
+        if plan.messages_per_month:
+            quota = await self.quota(key)
+            if quota.month_used >= plan.messages_per_month:
+                raise GatewayError("quota_exceeded", f"The plan '{key.plan}' allows {plan.messages_per_month} messages a month.",
+                                   retry_after=quota.month_end - now, limit=plan.messages_per_month, window="month")
+
+    async def quota(self, key: Key) -> Quota:
+        plan, now = self.plan(key), self._clock()
+        start = datetime.fromtimestamp(now, UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+        end = (start + timedelta(days=32)).replace(day=1)
+        month = await self._store.usage.totals(key.owner, day_of(start.timestamp()))
+        day, _ = await self._store.usage.accepted_since(key.owner, now - DAY)
+        return Quota(plan.messages_per_day, day, plan.messages_per_month, month.accepted, month.sent, month.delivered,
+                     month.failed, start.timestamp(), end.timestamp())
+
+    # ------------------------------------------------------------------ keeping keys
+
+    async def create(self, *, name: str, scope: str = "full", plan: str = "unlimited") -> tuple[Key, str]:
+        """The key and its text, shown once. Raises InvalidField."""
+        if not name.strip() or len(name) > 100:
+            raise InvalidField("name", "1 to 100 characters")
+        if scope not in SCOPES:
+            raise InvalidField("scope", f"one of {', '.join(SCOPES)}")
+        if plan not in self._plans:
+            raise InvalidField("plan", f"one of {', '.join(self._plans)}")
+        async with self._store.database.transaction() as tx:
+            return await self._store.keys.create(tx, name=name.strip(), scope=scope, plan=plan, at=self._clock())
+
+    async def rotate(self, id_: str) -> tuple[Key, str]:
+        """A second text for the same owner; the old one works until it is revoked. Raises not_found."""
+        old = await self._store.keys.one(id_)
+        if old is None or old.revoked_at is not None:
+            raise GatewayError("not_found", "There is no key of that id.")
+        async with self._store.database.transaction() as tx:
+            return await self._store.keys.create(tx, name=old.name, scope=old.scope, plan=old.plan, at=self._clock(),
+                                                 replaces=old)
+
+    async def revoke(self, id_: str) -> None:
+        """Raises not_found."""
+        async with self._store.database.transaction() as tx:
+            if not await self._store.keys.revoke(tx, id_, self._clock()):
+                raise GatewayError("not_found", "There is no valid key of that id.")
+
+    async def all(self) -> list[Key]:
+        return await self._store.keys.all()

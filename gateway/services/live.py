@@ -1,0 +1,476 @@
+"""One session while the daemon runs: its state, and the one activity it has at a time: pairing, holding a link, or none.
+
+State changes happen in one place (`_set_state`), are stored and told once, and everybody reads the same value.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import structlog
+
+from gateway import events
+from gateway.config import Settings
+from gateway.jid import shorten
+from gateway.link.base import Link, LinkError, Links, SessionFile
+from gateway.services.feed import Feed
+from gateway.services.ledger import Ledger
+from gateway.services.pacing import Pace
+from gateway.services.receiving import Receiving
+from gateway.services.sending import Metrics, Prepare, Sender
+from gateway.states import REASONS, SessionState, Status
+from gateway.store.sessions import Session
+from gateway.store.store import Store
+from gateway.times import iso
+
+log = structlog.get_logger("gateway.session")
+
+DIAL_SECONDS = (1, 2, 4, 8, 15, 30, 60)         # between dials of our own; the core paces its reconnects itself
+PAIRING_GIVES_UP = 600.0                        # WhatsApp unreachable for this long while linking
+CLOSE_SECONDS = 12.0
+CATCH_UP_SECONDS = 20.0                         # the offline sync's end is told; if it is not, this is the limit
+
+Generation = Callable[[SessionFile], Awaitable[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What every live session works with."""
+
+    settings: Settings
+    store: Store
+    links: Links
+    feed: Feed
+    ledger: Ledger
+    receiving: Receiving
+    prepare: Prepare
+    clock: Callable[[], float]
+    chance: random.Random
+    opened: Generation | None = None            # notes that a session's keys are opened: the file's new generation
+    metrics: Metrics = Metrics()
+
+
+class LiveSession:
+    """Use `start`, `relink`, `connect`, `disconnect`, `end`; look at `state`, `qr`, `code`."""
+
+    def __init__(self, session: Session, around: Surroundings) -> None:
+        self.session = session
+        self._around = around
+        self.state = session.state
+        self.qr: events.QrCode | None = None
+        self.code: events.PairingCode | None = None
+        self.link: Link | None = None
+        self.sender: Sender | None = None
+        self.usable = asyncio.Event()                       # connected, as far as anyone can tell
+        self._changed = asyncio.Condition()
+        self._task: asyncio.Task[None] | None = None
+        self._switching = asyncio.Lock()
+        self._log = log.bind(session=session.id)
+
+    # ------------------------------------------------------------------ commands
+
+    async def start(self) -> None:
+        """At the daemon's start: what the session was doing, unless that had come to an end."""
+        if self.session.stopped:
+            return
+        if self.session.jid is not None and self.state.status is not Status.LOGGED_OUT:
+            if self.state.is_terminal and self.state.status is Status.FAILED:
+                self._log.info("session_tried_again", reason=self.state.reason.code)
+            await self._become(self._hold())
+        elif self.state.status is Status.PENDING:
+            await self._set_state("qr_expired", detail="The daemon was restarted while a code waited.")
+
+    async def relink(self, phone: str | None = None) -> None:
+        """A fresh attempt to link; whatever went on before ends first."""
+        await self._update(stopped=False)
+        await self._become(self._pair_and_hold(phone))
+
+    async def connect(self) -> None:
+        await self._update(stopped=False)
+        if self.session.jid is not None and self.link is None:
+            await self._become(self._hold())
+
+    async def disconnect(self) -> None:
+        await self._update(stopped=True)
+        await self._become(None)
+        self.qr = self.code = None
+        await self._set_state("stopped" if self.session.jid else "qr_expired")
+
+    async def end(self, grace_seconds: float) -> None:
+        """The daemon stops: the send under way may end, the link closes. The state stays as it was told last."""
+        if self.sender is not None:
+            await self.sender.stop(grace_seconds)
+        await self._become(None)
+
+    async def logout(self) -> str:
+        """Unlink on WhatsApp's side, if it can be reached. A sentence when that did not work, else ''."""
+        if self.link is None or not self.usable.is_set():
+            return "" if self.session.jid is None else "The session was not connected, so the phone still lists this device."
+        try:
+            await self.link.logout()
+        except LinkError as error:
+            return f"WhatsApp did not take the log-out: {error.text}"
+        return ""
+
+    async def _become(self, activity: Any) -> None:
+        """Ends the present activity, then begins another (None: none)."""
+        async with self._switching:
+            if self._task is not None:
+                self._task.cancel()
+                await asyncio.wait([self._task])
+                self._task = None
+            if activity is not None:
+                self._task = asyncio.create_task(self._guard(activity), name=f"session {self.session.id}")
+
+    async def _guard(self, activity: Awaitable[None]) -> None:
+        """One session's failure is that session's state."""
+        try:
+            await activity
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            self._log.exception("session_failed")
+            with contextlib.suppress(Exception):
+                await self._set_state("core_failed", detail=f"{type(error).__name__}: {error}"[:200])
+
+    # ------------------------------------------------------------------ waiting for a code
+
+    async def wait_until(self, true: Callable[[], bool], seconds: float) -> bool:
+        """Until something about this session changed so that `true()`; False when the time ran out."""
+        try:
+            async with asyncio.timeout(seconds), self._changed:
+                await self._changed.wait_for(true)
+        except TimeoutError:
+            return False
+        return True
+
+    async def _tell_changed(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+    # ------------------------------------------------------------------ state
+
+    async def _set_state(self, reason: str, *, detail: str = "", next_retry: float | None = None, until: float | None = None,
+                         extra: dict[str, Any] | None = None) -> None:
+        now = self._around.clock()
+        state = SessionState(REASONS[reason], now, detail, next_retry, until)
+        same = state.reason is self.state.reason and state.detail == self.state.detail and state.until == self.state.until
+        before, self.state = self.state, replace(state, since=self.state.since) if same else state
+        if state.status is Status.CONNECTED:
+            self.usable.set()
+        else:
+            self.usable.clear()
+        if not same or extra:
+            async with self._around.store.database.transaction() as tx:
+                await self._around.store.sessions.set_state(tx, self.session.id, self.state)
+                if state.status is Status.CONNECTED:
+                    await self._around.store.sessions.update(tx, self.session.id, last_connected_at=now, last_seen_at=now)
+                elif before.status is Status.CONNECTED:
+                    await self._around.store.sessions.update(tx, self.session.id, last_seen_at=now)
+                public = self.state.public()
+                if not same:
+                    await self._tell(tx, "status", now, public)
+                if state.status is Status.CONNECTED and not same:
+                    await self._tell(tx, "connected", now, self._who())
+                elif before.status is Status.CONNECTED and state.status is Status.DISCONNECTED:
+                    await self._tell(tx, "disconnected", now, public)
+                if self.state.is_terminal and not same:
+                    await self._tell(tx, "error", now, {"code": reason, "message": state.reason.sentence,
+                                                        "action": state.reason.action, "state": public})
+            await self._refresh()
+            if before.status is not self.state.status or self.state.is_terminal:
+                level = self._log.info if state.status in (Status.CONNECTED, Status.PENDING) else self._log.warning
+                level("session_state", status=state.status.value, reason=reason, detail=detail)
+        await self._tell_changed()
+
+    async def _tell(self, tx: Any, type: str, at: float, data: dict[str, Any]) -> None:
+        await self._around.feed.tell(tx, owner=self.session.owner, session_id=self.session.id, type=type, at=at,
+                                     data={"session": self.session.id, **data})
+
+    def _who(self) -> dict[str, Any]:
+        s = self.session
+        return {"jid": str(s.jid) if s.jid else None, "lid": str(s.lid) if s.lid else None, "phone_number": s.phone_number,
+                "push_name": s.push_name, "platform": s.platform}
+
+    async def _update(self, **columns: Any) -> None:
+        async with self._around.store.database.transaction() as tx:
+            await self._around.store.sessions.update(tx, self.session.id, **columns)
+        await self._refresh()
+
+    async def _refresh(self) -> None:
+        row = await self._around.store.sessions.one(self.session.id)
+        if row is not None:
+            self.session = row
+
+    async def reread(self) -> None:
+        """The session's row was changed by somebody else (its settings, its name)."""
+        await self._refresh()
+        if self.sender is not None:
+            self.sender.wake()
+
+    # ------------------------------------------------------------------ linking
+
+    def _file(self) -> SessionFile:
+        store = self._around.store
+        wrapped = self.session.wrapped_key
+        assert wrapped is not None
+        return SessionFile(self.session.id, store.session_path(self.session.id),
+                           store.vault.unwrap(wrapped, f"session/{self.session.id}"))
+
+    async def _pair_and_hold(self, phone: str | None) -> None:
+        if await self._pair(phone):
+            await self._hold()
+
+    async def _pair(self, phone: str | None) -> bool:
+        self.qr = self.code = None
+        began, tries = self._around.clock(), 0
+        if self.session.jid is not None:
+            await self._update(jid=None, lid=None, push_name="", generation=0)
+        while True:
+            await self._set_state("pairing")
+            ended = await self._pair_once(phone)
+            if ended is None:
+                return True
+            now = self._around.clock()
+            if ended.reason != "no_network_pairing" or now - began > PAIRING_GIVES_UP:
+                await self._set_state(ended.reason, detail=ended.detail)
+                return False
+            delay = self._jitter(DIAL_SECONDS[min(tries, len(DIAL_SECONDS) - 1)])
+            tries += 1
+            await self._set_state("pairing", detail=f"WhatsApp cannot be reached: {ended.detail}", next_retry=now + delay)
+            await asyncio.sleep(delay)
+
+    async def _pair_once(self, phone: str | None) -> events.PairingEnded | None:
+        """None when paired."""
+        pairing = self._around.links.pair(self._file(), phone)
+        try:
+            async for event in pairing.events():
+                match event:
+                    case events.QrCode():
+                        self.qr = event
+                        await self._tell_code("qr", {"code": event.code, "expires_at": iso(event.expires_at)},
+                                              "qr_waiting" if phone is None else None)
+                    case events.PairingCode():
+                        self.code = event
+                        await self._tell_code("pairing_code", {"code": event.code, "expires_at": iso(event.expires_at)},
+                                              "code_waiting")
+                    case events.Paired():
+                        self.qr = self.code = None
+                        await self._update(jid=event.jid, lid=event.lid, platform=event.platform, generation=0)
+                        self._log.info("paired", jid=shorten(str(event.jid)))
+                        await self._set_state("paired")
+                        return None
+                    case events.PairingEnded():
+                        return event
+        finally:
+            self.qr = self.code = None
+            await asyncio.shield(pairing.close())
+        return events.PairingEnded("core_failed", "the attempt ended without a word")
+
+    async def _tell_code(self, type: str, data: dict[str, Any], reason: str | None) -> None:
+        if reason is not None:
+            await self._set_state(reason)
+        async with self._around.store.database.transaction() as tx:
+            await self._tell(tx, type, self._around.clock(), data)
+        await self._tell_changed()
+
+    # ------------------------------------------------------------------ holding a link
+
+    def _jitter(self, seconds: float) -> float:
+        return seconds * self._around.chance.uniform(0.75, 1.25)
+
+    async def _hold(self) -> None:
+        """Dials until connected, then follows the link's events until somebody has to act."""
+        tries = 0
+        while True:
+            if self.state.status is not Status.PENDING:
+                await self._set_state("starting")
+            outcome = await self._hold_once()
+            if outcome is None:
+                return
+            reason, detail, wait = outcome
+            delay = wait if wait is not None else self._jitter(DIAL_SECONDS[min(tries, len(DIAL_SECONDS) - 1)])
+            tries += 1
+            if self.state.status is not Status.BANNED:
+                await self._set_state(reason, detail=detail, next_retry=self._around.clock() + delay)
+            await asyncio.sleep(delay)
+
+    async def _hold_once(self) -> tuple[str, str, float | None] | None:
+        """One link, opened and closed. None: it ended for good; else (reason, detail, seconds or None) to dial again."""
+        file = self._file()
+        if self._around.opened is not None and not await self._check_generation(file, self._around.opened):
+            return None
+        inbox: asyncio.Queue[events.LinkEvent] = asyncio.Queue()
+        link = self._around.links.link(file, inbox.put_nowait)
+        around = self._around
+        sender = Sender(self.session.id, link, around.store, around.ledger, around.prepare, self, around.settings.sending,
+                        clock=around.clock, chance=around.chance, metrics=around.metrics)
+        self.link, self.sender = link, sender
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            await link.open()
+            tasks.append(asyncio.create_task(sender.run(), name=f"sender {self.session.id}"))
+            while True:
+                event = await inbox.get()
+                outcome = await self._handle(event, link, sender, tasks)
+                if outcome is not ...:
+                    return outcome                          # type: ignore[return-value]
+                tasks[:] = [task for task in tasks if not self._ended(task)]
+        finally:
+            self.usable.clear()
+            sender.disconnected()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self.link = self.sender = None
+            try:
+                await asyncio.wait_for(asyncio.shield(link.close()), CLOSE_SECONDS)
+            except TimeoutError:
+                self._log.error("link_did_not_close")
+            while not inbox.empty():                        # what had arrived before the end is not lost
+                await self._store_event(inbox.get_nowait())
+
+    def _ended(self, task: asyncio.Task[None]) -> bool:
+        if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+            raise error
+        return task.done()
+
+    async def _check_generation(self, file: SessionFile, opened: Generation) -> bool:
+        """The keys' file counts its openings; one that counts less than we remember was put back from a backup, and its
+        ratchets are behind what the other side has seen."""
+        generation = await opened(file)
+        stale = generation <= self.session.generation
+        if stale and not self._around.settings.whatsapp.accept_stale_restore:
+            await self._set_state("stale_restore", detail=f"generation {generation} of at least {self.session.generation + 1}")
+            return False
+        await self._update(generation=generation)
+        return True
+
+    async def _handle(self, event: events.LinkEvent, link: Link, sender: Sender, tasks: list[asyncio.Task[None]]) -> Any:
+        """`...` to go on, else what `_hold_once` returns."""
+        match event:
+            case events.Connected():
+                await self._handle_connected(link)
+                sender.connected()
+                tasks.append(asyncio.create_task(self._catch_up(sender), name=f"catch up {self.session.id}"))
+                tasks.append(asyncio.create_task(self._settle_in(link), name=f"settle in {self.session.id}"))
+            case events.OfflineSyncCompleted():
+                sender.caught_up()
+            case events.Disconnected():
+                sender.disconnected()
+                await self._set_state("connection_lost", detail=event.detail)
+            case events.KeepAliveTimeout():
+                await self._set_state("keepalive_timeout")
+            case events.KeepAliveRestored():
+                await self._set_state("connected")
+            case events.ConnectFailed():
+                return "no_network", event.detail, None
+            case events.StreamError():
+                await self._set_state("connection_lost", detail=f"stream error {event.code}")
+            case events.LoggedOut():
+                await self._handle_logged_out(event, sender)
+                return None
+            case events.StreamReplaced():
+                await self._set_state("stream_replaced")
+                return None
+            case events.TemporaryBan():
+                now = self._around.clock()
+                await self._set_state("temporary_ban", detail=event.detail or f"code {event.code}", until=now + event.expires_in,
+                                      next_retry=now + event.expires_in)
+                return "temporary_ban", event.detail, max(event.expires_in, 1.0) + self._jitter(5)
+            case events.LoginRefused():
+                await self._set_state(event.reason, detail=event.detail)
+                return None
+            case _:
+                await self._store_event(event)
+        return ...
+
+    async def _store_event(self, event: events.LinkEvent) -> None:
+        now = self._around.clock()
+        match event:
+            case events.Receipt():
+                await self._around.receiving.handle_receipt(self.session, event, now)
+                if self.sender is not None:
+                    self.sender.wake()
+            case events.MessageArrived():
+                await self._around.receiving.handle_message(self.session, event, now)
+            case events.Undecryptable():
+                await self._around.receiving.handle_undecryptable(self.session, event, now)
+            case _:
+                pass
+
+    async def _handle_connected(self, link: Link) -> None:
+        await self._note_account(link)
+        await self._set_state("connected")
+
+    async def _note_account(self, link: Link) -> None:
+        account = await link.account()
+        s = self.session
+        if account is not None and (account.jid, account.lid, account.push_name) != (s.jid, s.lid, s.push_name):
+            await self._update(jid=account.jid, lid=account.lid, push_name=account.push_name,
+                               platform=account.platform or s.platform)
+
+    async def _catch_up(self, sender: Sender) -> None:
+        await asyncio.sleep(CATCH_UP_SECONDS)
+        if self.usable.is_set():
+            sender.caught_up()
+
+    async def _settle_in(self, link: Link) -> None:
+        """Our presence is unavailable unless the session says otherwise, so that the owner's phone keeps notifying. Right
+        after linking the core has no push name yet and refuses: it is told again until it takes it."""
+        available = self.session.settings.get("presence") == "available"
+        for pause in (0.0, 1.0, 2.0, 5.0, 15.0):
+            await asyncio.sleep(pause)
+            try:
+                await link.set_presence(available)
+                break
+            except LinkError as error:
+                self._log.debug("presence_not_told", error=error.text)
+        await self._note_account(link)
+
+    async def _handle_logged_out(self, event: events.LoggedOut, sender: Sender) -> None:
+        around, now = self._around, self._around.clock()
+        for message in await around.store.messages.queue(self.session.id, limit=100_000):
+            async with around.store.database.transaction() as tx:
+                await around.ledger.fail(tx, message, "session_gone", "The session was logged out before the message left.", now,
+                                         may_have_been_delivered=message.stage in ("sending", "unconfirmed"))
+        await self._set_state(event.reason, detail=event.detail)
+
+    # ------------------------------------------------------------------ what the sender tells us (sending.Watch)
+
+    def ack_missing(self) -> None:
+        if self.usable.is_set():
+            self._background(self._set_state("acks_missing"))
+
+    def acked(self) -> None:
+        if self.state.reason.code == "acks_missing":
+            self._background(self._set_state("connected"))
+
+    def _background(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        _running.add(task)
+        task.add_done_callback(_running.discard)
+
+    async def restricted(self, until: float) -> None:
+        await self._update(restricted_until=until)
+        around = self._around
+        async with around.store.database.transaction() as tx:
+            await self._tell(tx, "warning", around.clock(), {
+                "code": "restricted", "until": iso(until),
+                "message": f"WhatsApp lets this account open no new chats; messages to them wait until {iso(until)}."})
+
+    @property
+    def restricted_until(self) -> float | None:
+        return self.session.restricted_until
+
+    @property
+    def pace(self) -> Pace:
+        return Pace.of(self._around.settings.pacing, self.session.settings)
+
+
+_running: set[asyncio.Task[None]] = set()       # asyncio keeps only weak references to tasks

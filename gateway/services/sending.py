@@ -1,0 +1,361 @@
+"""The sending half of a session: takes what the outbox holds, in each chat's order, prepares ahead, keeps the pace, hands
+over, and settles what was cut off.
+
+A send is written down as `sending`, with its secret, before the core is called. The core commits that secret together with
+the message's id before the first byte leaves. So after a crash: no id under the secret means the message certainly never
+left, and it is sent again; an id means it may have, and receipts under that id are awaited before the policy decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from gateway.config import Sending as SendingSettings
+from gateway.errors import GatewayError
+from gateway.jid import shorten
+from gateway.link.base import Link, LinkError, SendError
+from gateway.services.drafts import Draft
+from gateway.services.ledger import Ledger
+from gateway.services.pacing import HOUR, Pace
+from gateway.services.preparing import Prepared
+from gateway.store.messages import Message, Messages
+from gateway.store.store import Store
+
+log = structlog.get_logger("gateway.sending")
+
+AHEAD = 4                       # messages of a session prepared ahead of their turn
+RETRY_SECONDS = (1, 2, 5, 15, 30, 60)
+RESTRICTED_SECONDS = HOUR       # when WhatsApp does not say for how long
+PRESENCE_SECONDS = (0.6, 1.6)   # how long 'recording audio…' is shown
+
+
+class Prepare(Protocol):
+    async def __call__(self, draft: Draft) -> Prepared:
+        """Raises GatewayError."""
+
+
+class Watch(Protocol):
+    """What a sender tells its session."""
+
+    def ack_missing(self) -> None: ...
+    def acked(self) -> None: ...
+    async def restricted(self, until: float) -> None: ...
+    @property
+    def restricted_until(self) -> float | None: ...
+    @property
+    def pace(self) -> Pace: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """Callbacks with seconds; what measures them is up to who builds the program."""
+
+    ack: Callable[[float], None] = lambda seconds: None
+    prepared: Callable[[str, float], None] = lambda kind, seconds: None
+
+
+class Sender:
+    """Empties one session's outbox while its link is usable. `run` until cancelled; `stop` lets the send under way end."""
+
+    def __init__(self, session_id: str, link: Link, store: Store, ledger: Ledger, prepare: Prepare, watch: Watch,
+                 settings: SendingSettings, *, clock: Callable[[], float] = time.time,
+                 chance: random.Random | None = None, metrics: Metrics = Metrics()) -> None:
+        self._session_id, self._link, self._store, self._ledger = session_id, link, store, ledger
+        self._prepare, self._watch, self._settings, self._clock = prepare, watch, settings, clock
+        self._chance, self._metrics = chance or random.Random(), metrics
+        self._messages: Messages = store.messages
+        self._connected = False
+        self._settle_from: float | None = None
+        self._wake = asyncio.Event()
+        self._preparing: dict[str, asyncio.Task[Prepared]] = {}
+        self._last_handed: float | None = None
+        self._next_at: float | None = None          # of the pace, kept so that its jitter is drawn once a message
+        self._stopping = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._log = log.bind(session=session_id)
+
+    # ------------------------------------------------------------------ what the session tells us
+
+    def wake(self) -> None:
+        """Something was accepted, changed or settled."""
+        self._wake.set()
+
+    def connected(self) -> None:
+        self._connected = True
+        self._wake.set()
+
+    def disconnected(self) -> None:
+        self._connected = False
+        self._settle_from = None
+
+    def caught_up(self) -> None:
+        """WhatsApp has delivered what waited for us: receipts that exist have arrived or are on their way."""
+        self._settle_from = self._clock()
+        self._wake.set()
+
+    async def stop(self, grace_seconds: float) -> None:
+        """No new send; the one under way may end within the time."""
+        self._stopping = True
+        self._wake.set()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), grace_seconds)
+
+    # ------------------------------------------------------------------ the loop
+
+    async def run(self) -> None:
+        try:
+            await self._recover()
+            while not self._stopping:
+                self._wake.clear()
+                pause = await self._step() if self._connected else None
+                if pause != 0:
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self._wake.wait(), pause)
+        finally:
+            for task in self._preparing.values():
+                task.cancel()
+            await asyncio.gather(*self._preparing.values(), return_exceptions=True)
+
+    async def _recover(self) -> None:
+        """What was being handed over when the last process ended."""
+        for message in await self._messages.queue(self._session_id, limit=1000):
+            if message.stage == "sending":
+                await self._settle_handed_over(message)
+
+    async def _settle_handed_over(self, message: Message) -> None:
+        now = self._clock()
+        secret = await self._messages.secret(message.id)
+        try:
+            wa_id = await self._link.find_sent(secret) if secret else None
+        except LinkError as error:
+            async with self._store.database.transaction() as tx:
+                await self._ledger.fail(tx, message, "send_unconfirmed", f"Its fate cannot be told: {error.text}", now,
+                                        may_have_been_delivered=True)
+            return
+        async with self._store.database.transaction() as tx:
+            if wa_id is None:
+                await self._ledger.requeue(tx, message, now)
+            else:
+                await self._ledger.unconfirmed(tx, message, wa_id, now)
+        self._log.info("send_recovered", message=message.id, handed_over=wa_id is not None)
+
+    async def _step(self) -> float | None:
+        """Sends at most one message. Seconds until there is something to do again: 0 now, None when woken."""
+        now = self._clock()
+        queue = await self._messages.queue(self._session_id)
+        waits: list[float] = []
+        blocked: set[str] = set()
+        ahead = 0
+        for message in queue:
+            chat = str(message.chat)
+            if message.stage == "unconfirmed":
+                due = await self._settle(message, now)
+                if due is not None:
+                    waits.append(due)
+                    blocked.add(chat)
+                continue
+            if chat in blocked:
+                continue
+            if message.not_before and message.not_before > now:
+                waits.append(message.not_before)
+                blocked.add(chat)
+                continue
+            if not await self._may_open(message, now, waits):
+                blocked.add(chat)
+                continue
+            task = self._preparing.get(message.id)
+            if task is None and ahead < AHEAD:
+                task = self._begin_preparing(message)
+            ahead += 1
+            if task is None or not task.done():
+                blocked.add(chat)
+                continue
+            if await self._send_in_pace(message, task, now, waits):
+                return 0
+            blocked.add(chat)
+            if ahead >= AHEAD:
+                break
+        return max(0.01, min(waits) - self._clock()) if waits else None
+
+    async def _may_open(self, message: Message, now: float, waits: list[float]) -> bool:
+        """While WhatsApp restricts the account, only chats that exist get messages."""
+        until = self._watch.restricted_until
+        if until is None or until <= now or message.chat.is_group:
+            return True
+        if await self._messages.knows_chat(self._session_id, message.chat):
+            return True
+        waits.append(until)
+        return False
+
+    def _begin_preparing(self, message: Message) -> asyncio.Task[Prepared]:
+        async def prepare() -> Prepared:
+            payload = await self._messages.payload(message.id)
+            if payload is None:
+                raise GatewayError("internal_error", "The message's content is gone.")
+            draft = Draft.decode(payload)
+            if draft.ready:
+                return Prepared(draft, message.facts)
+            async with self._store.database.transaction() as tx:
+                await self._messages.set_stage(tx, message.id, "preparing")
+            started = time.perf_counter()
+            prepared = await self._prepare(draft)
+            self._metrics.prepared(str(prepared.facts.get("input_codec", draft.kind)), time.perf_counter() - started)
+            return prepared
+
+        task = asyncio.create_task(prepare(), name=f"prepare {message.id}")
+        task.add_done_callback(lambda _: self._wake.set())
+        self._preparing[message.id] = task
+        return task
+
+    async def _send_in_pace(self, message: Message, task: asyncio.Task[Prepared], now: float, waits: list[float]) -> bool:
+        """True when the message was dealt with; False when it has to wait for its turn."""
+        if (error := task.exception()) is not None:
+            del self._preparing[message.id]
+            await self._fail_preparing(message, error)
+            return True
+        pace = self._watch.pace
+        if self._next_at is None:
+            sent, first = await self._messages.sent_since(self._session_id, now - HOUR)
+            self._next_at = pace.next_at(now, self._last_handed, sent, first, self._chance)
+        if self._next_at > now:
+            at, self._next_at = self._next_at, None if self._next_at - now > 10 else self._next_at
+            waits.append(min(at, now + 60))         # looked at again: settings change, clocks too
+            if message.stage != "waiting":
+                async with self._store.database.transaction() as tx:
+                    await self._messages.set_stage(tx, message.id, "waiting")
+            return False
+        self._next_at = None
+        prepared = task.result()
+        self._idle.clear()
+        try:
+            await self._send(message, prepared, pace)
+        finally:
+            self._idle.set()
+        return True
+
+    async def _fail_preparing(self, message: Message, error: BaseException) -> None:
+        if isinstance(error, asyncio.CancelledError):
+            raise error
+        if isinstance(error, GatewayError):
+            code, text = error.code, error.message
+        else:
+            self._log.error("preparing_failed", message=message.id, exc_info=error)
+            code, text = "internal_error", "The gateway could not prepare the message; its log says why."
+        async with self._store.database.transaction() as tx:
+            await self._ledger.fail(tx, message, code, text, self._clock())
+
+    # ------------------------------------------------------------------ one send
+
+    async def _send(self, message: Message, prepared: Prepared, pace: Pace) -> None:
+        if not await self._exists(message):
+            return
+        if pace.recording_presence and prepared.draft.kind not in ("reaction", "revoke"):
+            await self._show_presence(message, prepared)
+        secret = os.urandom(32)
+        async with self._store.database.transaction() as tx:
+            if prepared.facts != message.facts:
+                await self._messages.set_facts(tx, message.id, prepared.facts)
+            await self._ledger.hand_over(tx, message, secret, self._clock())
+        self._last_handed = self._clock()
+        started = time.perf_counter()
+        warning = asyncio.create_task(self._warn_no_ack(message), name=f"ack of {message.id}")
+        try:
+            receipt = await self._link.send(message.chat, prepared.draft.outgoing(), secret)
+        except SendError as error:
+            await self._handle_send_error(message, error)
+        else:
+            self._metrics.ack(time.perf_counter() - started)
+            self._watch.acked()
+            self._preparing.pop(message.id, None)
+            async with self._store.database.transaction() as tx:
+                current = await self._messages.one(message.id, tx)
+                assert current is not None
+                await self._ledger.advance(tx, current, "sent", self._clock(), receipt.id)
+                await tx.execute("UPDATE messages SET wa_id = ? WHERE id = ?", receipt.id, message.id)
+                if prepared.draft.kind != "text":
+                    await self._messages.set_payload(tx, message.id, None)
+            self._log.info("sent", message=message.id, kind=message.kind, to=shorten(str(message.chat)))
+        finally:
+            warning.cancel()
+
+    async def _exists(self, message: Message) -> bool:
+        """A number that is not on WhatsApp fails before a chat is opened with it: asking costs less than sending."""
+        if not self._settings.check_numbers or message.chat.phone is None:
+            return True
+        if await self._messages.knows_chat(self._session_id, message.chat):
+            return True
+        try:
+            found = await self._link.is_on_whatsapp([message.chat.user])
+        except LinkError as error:
+            self._log.info("number_check_failed", message=message.id, error=error.text)
+            return True                             # the send itself will tell
+        if found.get(message.chat.user) is not None:
+            return True
+        self._preparing.pop(message.id, None)
+        async with self._store.database.transaction() as tx:
+            await self._ledger.fail(tx, message, "not_on_whatsapp", "That number is not on WhatsApp.", self._clock())
+        return False
+
+    async def _show_presence(self, message: Message, prepared: Prepared) -> None:
+        if message.chat.server == "newsletter":
+            return
+        state = "recording" if prepared.draft.kind == "ptt" else "composing"
+        try:
+            await self._link.chat_presence(message.chat, state)         # type: ignore[arg-type]
+        except LinkError as error:
+            self._log.debug("presence_failed", error=error.text)
+        else:
+            await asyncio.sleep(self._chance.uniform(*PRESENCE_SECONDS))
+
+    async def _warn_no_ack(self, message: Message) -> None:
+        await asyncio.sleep(self._settings.no_ack_seconds)
+        self._watch.ack_missing()
+        async with self._store.database.transaction() as tx:
+            await self._ledger.warn(tx, message, "no_ack", "WhatsApp has not acknowledged the message for "
+                                    f"{self._settings.no_ack_seconds:g} s.", self._clock())
+
+    async def _handle_send_error(self, message: Message, error: SendError) -> None:
+        now = self._clock()
+        current = await self._messages.one(message.id)
+        assert current is not None
+        self._log.warning("send_failed", message=message.id, code=error.code, certain=error.certain, text=error.text)
+        if not error.certain:
+            await self._settle_handed_over(current)
+            return
+        if error.code == "account_restricted":
+            await self._watch.restricted(error.restricted_until or now + RESTRICTED_SECONDS)
+        async with self._store.database.transaction() as tx:
+            if error.code == "account_restricted":
+                await self._ledger.requeue(tx, current, now)
+            elif error.retry:
+                delay = RETRY_SECONDS[min(current.attempts, len(RETRY_SECONDS)) - 1]
+                await self._ledger.requeue(tx, current, now, not_before=now + delay)
+            else:
+                self._preparing.pop(message.id, None)
+                await self._ledger.fail(tx, current, error.code, error.text, now)
+
+    async def _settle(self, message: Message, now: float) -> float | None:
+        """An unconfirmed send: None when it is settled, else when to look again."""
+        if self._settle_from is None:
+            return now + 5
+        due = max(self._settle_from, message.handed_at or 0) + self._settings.settle_seconds
+        if now < due:
+            return due
+        self._preparing.pop(message.id, None)
+        async with self._store.database.transaction() as tx:
+            if self._settings.unconfirmed == "resend":
+                await self._ledger.requeue(tx, message, now, may_have_been_delivered=True)
+            else:
+                await self._ledger.fail(tx, message, "send_unconfirmed", "The connection was cut before WhatsApp confirmed the "
+                                        "message, and no receipt has come since.", now, may_have_been_delivered=True)
+        return None

@@ -1,0 +1,46 @@
+"""Stream tickets: `EventSource` cannot set headers, and an API key does not belong into a URL. A ticket opens one stream,
+read-only, is used within a minute and ends with its stream's time."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gateway.errors import GatewayError
+
+USE_WITHIN = 60.0           # seconds from its making; a browser's quick reconnects fall into that time too
+STREAM_SECONDS = 3600.0     # then the stream ends with a word, and the page fetches another ticket
+MOST = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    text: str
+    owner: str
+    session_id: str | None      # None: all sessions of the owner
+    use_before: float
+
+
+class Tickets:
+    """In memory: a restart ends all streams anyway."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._tickets: dict[str, Ticket] = {}
+
+    def issue(self, owner: str, session_id: str | None) -> Ticket:
+        now = self._clock()
+        self._tickets = {text: t for text, t in self._tickets.items() if t.use_before > now}
+        if len(self._tickets) >= MOST:
+            raise GatewayError("rate_limited", "Too many stream tickets wait to be used.", retry_after=USE_WITHIN)
+        ticket = Ticket(secrets.token_urlsafe(24), owner, session_id, now + USE_WITHIN)
+        self._tickets[ticket.text] = ticket
+        return ticket
+
+    def redeem(self, text: str) -> Ticket:
+        """Raises ticket_invalid."""
+        ticket = self._tickets.get(text)
+        if ticket is None or ticket.use_before <= self._clock():
+            raise GatewayError("ticket_invalid")
+        return ticket

@@ -1,0 +1,1 @@
+"""SQLite and sealing, behind one `Store`."""

@@ -1,0 +1,88 @@
+"""What happened, numbered: the one source of the event streams and the webhooks. Data is sealed at rest: events hold
+message bodies and linking codes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.store.database import Database, Row, Transaction
+from gateway.store.vault import Sealer
+
+TYPES: dict[str, str] = {
+    "qr": "A QR code to scan: qr_code (PNG data URI), code (its text), expires_at.",
+    "pairing_code": "A code to type on the phone: code, expires_at.",
+    "connected": "The session is connected: jid, lid, phone_number, push_name, platform.",
+    "disconnected": "The connection is gone: the session's state, with reason and what happens next.",
+    "error": "The session needs somebody: code, message, action and the session's state.",
+    "status": "The session's state changed: status, reason, sentence, since, next_retry, until, action.",
+    "message": "A message arrived (or was sent by the owner's phone).",
+    "receipt": "A message of ours changed: id, status, stage, at, and error where it failed.",
+    "warning": "Something to look at: code (no_ack, not_delivered, restricted, undecryptable), message, id.",
+    "deleted": "The session was deleted; nothing follows.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One row. `data` is what clients get; `seq` grows and is never used twice."""
+
+    seq: int
+    owner: str
+    session_id: str
+    type: str
+    at: float
+    data: dict[str, Any]
+
+
+_APPEND = "INSERT INTO journal (owner, session_id, type, at, data_sealed) VALUES (?, ?, ?, ?, ?)"
+_AFTER = "SELECT * FROM journal WHERE seq > ? ORDER BY seq LIMIT ?"
+_AFTER_OWNER = "SELECT * FROM journal WHERE owner = ? AND seq > ? ORDER BY seq LIMIT ?"
+_AFTER_SESSION = "SELECT * FROM journal WHERE session_id = ? AND seq > ? ORDER BY seq LIMIT ?"
+_LAST = "SELECT coalesce(max(seq), 0) FROM journal"
+_SEQUENCE = "SELECT seq FROM sqlite_sequence WHERE name = 'journal'"
+_ONE = "SELECT * FROM journal WHERE seq = ?"
+_FORGET = "DELETE FROM journal WHERE at < ?"
+
+
+class Journal:
+    def __init__(self, database: Database, sealer: Sealer) -> None:
+        self._database, self._sealer = database, sealer
+
+    async def append(self, tx: Transaction, *, owner: str, session_id: str, type: str, at: float, data: dict[str, Any]) -> Event:
+        """Writes within the caller's transaction: an event and what it tells of are one."""
+        assert type in TYPES, type
+        # The number is part of what the data is sealed to, and only the database gives it.
+        body = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
+        row = await tx.one(_SEQUENCE)
+        seq = (row[0] if row else 0) + 1
+        sealed = self._sealer.seal(body, f"journal/{seq}")
+        written = await tx.insert(_APPEND, owner, session_id, type, at, sealed)
+        assert written == seq
+        return Event(seq, owner, session_id, type, at, data)
+
+    def _event(self, row: Row) -> Event:
+        data = json.loads(self._sealer.open(row["data_sealed"], f"journal/{row['seq']}"))
+        return Event(row["seq"], row["owner"], row["session_id"], row["type"], row["at"], data)
+
+    async def after(self, seq: int, limit: int = 500, *, owner: str | None = None, session_id: str | None = None) -> list[Event]:
+        """Events with a greater number, in order; of one owner or session if named."""
+        if session_id is not None:
+            rows = await self._database.all(_AFTER_SESSION, session_id, seq, limit)
+        elif owner is not None:
+            rows = await self._database.all(_AFTER_OWNER, owner, seq, limit)
+        else:
+            rows = await self._database.all(_AFTER, seq, limit)
+        return [self._event(row) for row in rows]
+
+    async def one(self, seq: int) -> Event | None:
+        row = await self._database.one(_ONE, seq)
+        return self._event(row) if row else None
+
+    async def last(self) -> int:
+        row = await self._database.one(_LAST)
+        return int(row[0]) if row else 0
+
+    async def forget(self, tx: Transaction, before: float) -> int:
+        return await tx.execute(_FORGET, before)
