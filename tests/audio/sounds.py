@@ -131,7 +131,9 @@ def decoded(data: bytes, rate: int = 48_000) -> bytes:
 
 KINDS: dict[str, dict[str, Any]] = {
     "mp3": {"container": "mp3", "codec": "libmp3lame", "rate": 44_100, "layout": "stereo", "bit_rate": 64_000},
-    "mp3 without a length": {"container": "mp3", "codec": "libmp3lame", "rate": 22_050, "options": {"q": "5"}, "mux": {"write_xing": "0"}},
+    "mp3 without a length": {
+        "container": "mp3", "codec": "libmp3lame", "rate": 22_050, "options": {"q": "5"}, "mux": {"write_xing": "0"},
+    },
     "aac": {"container": "adts", "codec": "aac", "rate": 44_100},
     "m4a": {"container": "ipod", "codec": "aac", "rate": 48_000, "layout": "stereo"},
     "m4a, index last": {"container": "mp4", "codec": "aac", "rate": 44_100},
@@ -144,7 +146,9 @@ KINDS: dict[str, dict[str, Any]] = {
     "flac": {"container": "flac", "codec": "flac", "rate": 44_100},
     "ogg vorbis": {"container": "ogg", "codec": "vorbis", "rate": 44_100, "layout": "stereo", "options": {"strict": "-2"}},
     "ogg opus 48 kHz": {"container": "ogg", "codec": "libopus", "rate": 48_000, "layout": "stereo"},
-    "ogg opus voice": {"container": "ogg", "codec": "libopus", "rate": 16_000, "options": {"application": "voip"}, "bit_rate": 24_000},
+    "ogg opus voice": {
+        "container": "ogg", "codec": "libopus", "rate": 16_000, "options": {"application": "voip"}, "bit_rate": 24_000,
+    },
     "webm opus": {"container": "webm", "codec": "libopus", "rate": 48_000},
     "webm opus, live": {"container": "webm", "codec": "libopus", "rate": 48_000, "mux": {"live": "1"}},
     "amr": {"container": "amr", "codec": "libopencore_amrnb", "rate": 8_000, "bit_rate": 12_200},
