@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 _INTRODUCTION = b"WA\x06" + bytes([codec.VERSION])
 _ROUTING = b"ED\x00\x01"
-_LONGEST_FRAME = 16 * 1024 * 1024
+_LINGER_SECONDS = 0.5
 
 
 class ProtocolError(Exception):
@@ -71,7 +71,7 @@ class Connection:
     """One client after its websocket opened. ``send`` never blocks; frames leave in the order they were sent.
 
     ``active`` is True from the moment the client asked for its queue until the end. ``muted`` keeps the socket
-    open and stays silent, as a dead network does.
+    open and stays silent, as a dead network does; ``ended`` is a connection that only waits to be closed.
     """
 
     def __init__(
@@ -96,6 +96,7 @@ class Connection:
         self.attempt: Attempt | None = None
         self.active = False
         self.muted = False
+        self.ended = False
 
     async def serve(self) -> None:
         """Until either side closes."""
@@ -110,6 +111,8 @@ class Connection:
                         self._read(frame)
         except (ProtocolError, NoiseError, codec.CodecError) as error:
             log.warning("the client is disconnected: %s", error)
+        except Exception:
+            log.exception("a stanza could not be handled; the client is disconnected")
         finally:
             self.active = False
             self._outgoing.put_nowait(None)
@@ -117,7 +120,9 @@ class Connection:
 
     def _read(self, frame: bytes) -> None:
         if self._up is not None:
-            self._on_node(self, codec.decode(self._up.open(frame)))
+            node = codec.decode(self._up.open(frame))
+            if not self.ended:
+                self._on_node(self, node)
         elif self._stage == 0:
             self._stage = 1
             self._send_frame(self._noise.hello(frame))
@@ -128,7 +133,7 @@ class Connection:
 
     def send(self, node: Node) -> None:
         """Queue *node*; nothing happens on a closed or muted connection."""
-        if self._down is not None and not self.muted and not self._socket.closed:
+        if self._down is not None and not self.muted and not self.ended and not self._socket.closed:
             self._send_frame(self._down.seal(codec.encode(node)))
 
     def send_raw(self, frame: bytes) -> None:
@@ -160,6 +165,17 @@ class Connection:
                 await self._socket.close()
             except (ConnectionError, RuntimeError):
                 pass
+
+    def end(self, last: Node, linger: float = _LINGER_SECONDS) -> None:
+        """Say *last*, hear nothing more, and close in *linger* seconds if the client has not.
+
+        A client handles stanzas on another thread than its socket: one that is followed by the closing at once is
+        sometimes never handled.
+        """
+        self.send(last)
+        self.active = False
+        self.ended = True
+        self.world.later(linger, self.close)
 
     def close(self) -> None:
         """Close once everything queued has left."""

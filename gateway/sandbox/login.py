@@ -40,14 +40,12 @@ def introduce(connection: Connection, noise_key: bytes, payload: bytes) -> None:
 
 def refuse(connection: Connection, reason: int, **attrs: Attribute) -> None:
     """Say why and close."""
-    connection.send(Node("failure", {"reason": reason, "location": "sandbox", **attrs}))
-    connection.close()
+    connection.end(Node("failure", {"reason": reason, "location": "sandbox", **attrs}))
 
 
 def admit(world: World, connection: Connection, device: LinkedDevice) -> None:
     """The device is in; a connection it may still have is told that it was replaced."""
-    if device.connection is not None:
-        replace(device)
+    replace(device)
     device.connection = connection
     device.logins += 1
     connection.device = device
@@ -59,15 +57,19 @@ def admit(world: World, connection: Connection, device: LinkedDevice) -> None:
 
 def replace(device: LinkedDevice) -> None:
     """Somebody else has connected with this device's keys."""
-    if device.connection is not None:
-        device.connection.send(Node("stream:error", {}, [Node("conflict", {"type": "replaced"})]))
-        device.connection.close()
+    end(device, Node("stream:error", {}, [Node("conflict", {"type": "replaced"})]))
 
 
 def log_out(world: World, device: LinkedDevice) -> None:
     """The phone removes the device: told at once when it is connected, else at its next login (401)."""
     device.removed = True
-    if device.connection is not None:
-        device.connection.send(Node("stream:error", {"code": 401}, [Node("conflict", {"type": "device_removed"})]))
-        device.connection.close()
+    end(device, Node("stream:error", {"code": 401}, [Node("conflict", {"type": "device_removed"})]))
     world.changed()
+
+
+def end(device: LinkedDevice, last: Node) -> None:
+    """End the device's connection, if it has one, with *last*; it may come back at once."""
+    connection, device.connection = device.connection, None
+    device.available = False
+    if connection is not None:
+        connection.end(last)

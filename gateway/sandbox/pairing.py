@@ -16,6 +16,7 @@ from .world import World, now, stanza_id
 
 if TYPE_CHECKING:
     from .chat import Connection
+    from .pairing_code import CodeRequest
 
 _REFS = 6
 _ANSWER_SECONDS = 20.0
@@ -40,7 +41,7 @@ class Attempt:
     registration: Any
     refs: list[str] = field(default_factory=list)
     answers: dict[str, asyncio.Future[Node]] = field(default_factory=dict)
-    code: Any = None
+    code: CodeRequest | None = None
     linked: bool = False
 
     @property
@@ -54,8 +55,7 @@ def begin(world: World, connection: Connection, noise_key: bytes, registration: 
     connection.attempt = attempt
     fault = world.faults.take("pairing")
     if fault is not None and fault.mode == "outdated":
-        connection.send(Node("failure", {"reason": 405, "location": "sandbox"}))
-        connection.close()
+        connection.end(Node("failure", {"reason": 405, "location": "sandbox"}))
         return
     attempt.refs = ["2@" + base64.b64encode(os.urandom(48)).decode() for _ in range(_REFS)]
     world.attempts |= dict.fromkeys(attempt.refs, attempt)
@@ -90,7 +90,10 @@ def end(world: World, attempt: Attempt) -> None:
     """The client has gone: its codes are worth nothing now."""
     for ref in attempt.refs:
         world.attempts.pop(ref, None)
-    for answer in attempt.answers.values():
+    waiting = list(attempt.answers.values())
+    if attempt.code is not None and attempt.code.finish is not None:
+        waiting.append(attempt.code.finish)
+    for answer in waiting:
         if not answer.done():
             answer.set_exception(PairingError("gone", "the device disconnected while it was being linked"))
 
@@ -167,12 +170,8 @@ async def link(world: World, attempt: Attempt, person: Person, secret: bytes) ->
     device.registration = bytes(registration.eRegid)
     device.signed = bytes(registration.eSkeyID), bytes(registration.eSkeyVal), bytes(registration.eSkeySig)
     device.removed = False
-    world.later(_RESTART_SECONDS, lambda: _restart(attempt.connection))
+    # Pairing is over; the client is told to come back and log in. It leaves by itself.
+    restart = Node("stream:error", {"code": 515})
+    world.later(_RESTART_SECONDS, lambda: attempt.connection.end(restart, linger=_ANSWER_SECONDS))
     world.changed()
     return device
-
-
-def _restart(connection: Connection) -> None:
-    """Pairing is over; the client is told to come back and log in."""
-    connection.send(Node("stream:error", {"code": 515}))
-    connection.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -24,12 +25,13 @@ class Behaviour:
     """What a person's phone does with a message, in seconds; None: never.
 
     ``deliver`` counts from arrival, ``read`` from the delivered receipt, ``play`` (voice notes only) from the read
-    one, or from the delivered one when ``read`` is None.
+    one, or from the delivered one when ``read`` is None. ``echo`` seconds after arrival the person writes a text back.
     """
 
     deliver: float | None = 0.0
     read: float | None = None
     play: float | None = None
+    echo: float | None = None
 
 
 class LinkedDevice:
@@ -102,6 +104,8 @@ class Person:
     name: str
     behaviour: Behaviour = field(default_factory=Behaviour)
     devices: dict[int, LinkedDevice] = field(default_factory=dict)
+    available: bool = False
+    watchers: dict[LinkedDevice, Address] = field(default_factory=dict)
 
     @cached_property
     def phone(self) -> SignalDevice:
@@ -147,7 +151,7 @@ class Directory:
         self._by_lid: dict[str, Person] = {}
         self._on_whatsapp: dict[str, bool] = {}
 
-    def __iter__(self) -> list[Person].__iter__:  # type: ignore[valid-type]
+    def __iter__(self) -> Iterator[Person]:
         return iter(list(self._people.values()))
 
     def on_whatsapp(self, number: str) -> bool:

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from . import login, pairing, stanzas
 from .chat import Connection
+from .control import Control
 from .redirect import redirect
 from .trust import NoiseTrust, TlsTrust
 from .tunnel import Tunnel
@@ -21,15 +22,17 @@ class Sandbox:
     """``async with Sandbox(directory) as sandbox``: everything listens inside, nothing is left after.
 
     *directory* receives the throw-away CA and the private copy of neonize's library; all else is in memory. Inside,
-    ``environment()`` makes a child process link here, ``proxy_url`` is the proxy alone, and ``world`` is the object
-    the control API works on. Raises RedirectError when the installed neonize cannot be redirected.
+    ``environment()`` makes a child process link here, ``proxy_url`` is the proxy alone, ``control_url`` the control
+    API, and ``world`` the object that it works on. Raises RedirectError when the installed neonize cannot be redirected.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, control_port: int = 0) -> None:
         self._directory = directory
+        self._control_port = control_port
         self._stack = AsyncExitStack()
         self._environment: dict[str, str] = {}
         self.proxy_url = ""
+        self.control_url = ""
 
     async def __aenter__(self) -> Sandbox:
         directory = self._directory.resolve()
@@ -41,6 +44,8 @@ class Sandbox:
             self._stack.callback(self.world.close)
             application = web.Application(client_max_size=256 * 1024 * 1024)
             application.router.add_get("/ws/chat", self._chat)
+            application.router.add_post("/mms/{kind}/{token}", self.world.media.handle_upload)
+            application.router.add_get("/v/t62.7117-24/{name}", self.world.media.handle_download)
             runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=1.0)
             await runner.setup()
             self._stack.push_async_callback(runner.cleanup)
@@ -49,6 +54,17 @@ class Sandbox:
             await site.start()
             tunnel = await self._stack.enter_async_context(Tunnel(_port_of(site)))
             self.proxy_url = tunnel.url
+            control = web.AppRunner(
+                Control(self.world, tunnel.cut, self.environment).application(),
+                access_log=None,
+                handle_signals=False,
+                shutdown_timeout=1.0,
+            )
+            await control.setup()
+            self._stack.push_async_callback(control.cleanup)
+            control_site = web.TCPSite(control, "127.0.0.1", self._control_port)
+            await control_site.start()
+            self.control_url = f"http://127.0.0.1:{_port_of(control_site)}"
             self._environment = await asyncio.to_thread(redirect, directory, tls, noise, tunnel.url)
         except BaseException:
             await self._stack.aclose()

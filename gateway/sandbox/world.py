@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
 import time
 from collections.abc import Callable
@@ -11,11 +10,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .faults import Faults
-from .people import Directory
+from .incoming import Incoming
+from .media import MediaStore
+from .people import Directory, Person
+from .records import Records
 from .trust import NoiseTrust
 
 if TYPE_CHECKING:
+    from .app_state import AppState
     from .chat import Connection
+    from .groups import Group
     from .pairing import Attempt
 
 
@@ -41,19 +45,35 @@ class World:
     certificate_chain: bytes
     people: Directory = field(default_factory=Directory)
     faults: Faults = field(default_factory=Faults)
+    records: Records = field(default_factory=Records)
+    groups: dict[str, Group] = field(default_factory=dict)
+    app_states: dict[str, AppState] = field(default_factory=dict)
     seen: list[Seen] = field(default_factory=list)
     attempts: dict[str, Attempt] = field(default_factory=dict)
     connections: set[Connection] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self._sequence = itertools.count(1)
+        self.last_sequence = 0
         self._timers: set[asyncio.TimerHandle] = set()
         self._changed = asyncio.Event()
         self.closed = False
+        self.media = MediaStore(self)
+        self.incoming = Incoming(self)
+
+    def now(self) -> int:
+        """Unix seconds, as stanzas carry them."""
+        return now()
+
+    def members(self, group: str) -> list[Person]:
+        """The people in a group, none when there is no such group."""
+        found = self.groups.get(group)
+        people = [self.people.person(number) for number in found.members] if found is not None else []
+        return [person for person in people if person is not None]
 
     def next_sequence(self) -> int:
         """The order in which things happened, over all sessions."""
-        return next(self._sequence)
+        self.last_sequence += 1
+        return self.last_sequence
 
     def see(self, kind: str, device: str, **facts: Any) -> None:
         """Remember that *device* did something."""

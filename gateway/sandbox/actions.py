@@ -1,0 +1,72 @@
+"""What happens to a linked device from outside: logged out, dropped, muted, replaced, fed nonsense."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .login import end, log_out, replace
+from .node import SERVER, Node
+from .people import LinkedDevice
+from .world import World, stanza_id
+
+Action = Callable[[World, LinkedDevice], None]
+
+
+def drop(world: World, device: LinkedDevice) -> None:
+    """Cut the TCP connection without a goodbye."""
+    if device.connection is not None:
+        device.connection.drop()
+
+
+def mute(world: World, device: LinkedDevice) -> None:
+    """Keep the connection and answer nothing on it, ever."""
+    if device.connection is not None:
+        device.connection.muted = True
+
+
+def unmute(world: World, device: LinkedDevice) -> None:
+    """Answer again; what was asked meanwhile stays unanswered."""
+    if device.connection is not None:
+        device.connection.muted = False
+
+
+def replaced(world: World, device: LinkedDevice) -> None:
+    """Another program has connected with this device's keys."""
+    replace(device)
+
+
+def restart(world: World, device: LinkedDevice) -> None:
+    """The server restarts: stream error 503, and the connection ends."""
+    end(device, Node("stream:error", {"code": 503}))
+
+
+def stream_error(world: World, device: LinkedDevice) -> None:
+    """A stream error nobody has heard of: code 500."""
+    end(device, Node("stream:error", {"code": 500}))
+
+
+def malformed(world: World, device: LinkedDevice) -> None:
+    """Frames that are no node: cut off, of unknown tokens, nested, and a well-formed stanza that makes no sense."""
+    if device.connection is not None:
+        for frame in (
+            b"\x00",
+            b"\x00\xf8\x02\x13",
+            b"\x00\xf8\x01\xeb\xff\xff",
+            b"\x02not zlib",
+            b"\x00" + b"\xf8\x01" * 40,
+        ):
+            device.connection.send_raw(frame)
+        device.connection.send(Node("message", {"from": SERVER, "id": stanza_id()}))
+        device.connection.send(Node("receipt", {"id": stanza_id()}))
+
+
+ACTIONS: dict[str, Action] = {
+    "logout": log_out,
+    "drop": drop,
+    "mute": mute,
+    "unmute": unmute,
+    "replace": replaced,
+    "restart": restart,
+    "stream-error": stream_error,
+    "malformed": malformed,
+}
