@@ -21,6 +21,7 @@ from starlette.responses import Response
 from gateway.errors import GatewayError, InvalidField
 from gateway.services.gateway import Gateway
 from gateway.services.keys import Allowance
+from gateway.services.tickets import Ticket
 from gateway.store.keys import Key
 
 log = structlog.get_logger("gateway.api")
@@ -62,6 +63,7 @@ class Endpoint:
     summary: str
     scope: str | None = "read"
     body: type | None = None
+    tickets: bool = False                   # a stream ticket in the query stands for the key
     files: bool = False                     # takes multipart/form-data with a part named `file`
     query: type | None = None
     answer: Any = None
@@ -102,6 +104,7 @@ class Call:
     body: Body
     caller: Key | None = None
     allowance: Allowance | None = None
+    ticket: Ticket | None = None
 
     @property
     def key(self) -> Key:
@@ -274,7 +277,10 @@ async def serve(request: Request, gateway: Gateway, endpoint: Endpoint, style: S
     headers: dict[str, str] = {}
     try:
         early = style.credentials(request, {})
-        if endpoint.scope is not None and early is not None:        # before the body: nobody unknown may upload
+        if early is None and endpoint.tickets and (text := request.query_params.get("ticket")):
+            call.ticket = gateway.tickets.redeem(text)
+            call.caller = call.ticket.key
+        elif endpoint.scope is not None and early is not None:      # before the body: nobody unknown may upload
             await _authorize(call, early)
         elif endpoint.scope is not None and not forms:
             raise GatewayError("unauthorized")

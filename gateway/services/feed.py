@@ -49,7 +49,7 @@ class Subscription:
         if last is not None:
             head = self._feed.head
             while last < head:
-                page = await self._feed.journal.after(last, 500, **self._scope)    # type: ignore[arg-type]
+                page = await self._feed.journal.after(last, 500, **self._scope)
                 for event in page:
                     if self._wants(event):
                         yield event

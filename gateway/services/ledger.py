@@ -12,7 +12,6 @@ from gateway.store.usage import Usage
 from gateway.times import iso
 
 
-
 class Ledger:
     def __init__(self, messages: Messages, usage: Usage, feed: Feed) -> None:
         self.messages, self._usage, self._feed = messages, usage, feed

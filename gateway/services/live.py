@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
@@ -36,6 +36,9 @@ CLOSE_SECONDS = 12.0
 CATCH_UP_SECONDS = 20.0                         # the offline sync's end is told; if it is not, this is the limit
 
 Generation = Callable[[SessionFile], Awaitable[int]]
+# How holding a link ended: for good (None), or (reason, detail, seconds until the next dial, None: our own back-off).
+Outcome = tuple[str, str, float | None] | None
+GO_ON: Outcome = ("", "", None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,7 @@ class Surroundings:
     clock: Callable[[], float]
     chance: random.Random
     opened: Generation | None = None            # notes that a session's keys are opened: the file's new generation
-    metrics: Metrics = Metrics()
+    metrics: Metrics = field(default_factory=Metrics)
 
 
 class LiveSession:
@@ -300,7 +303,7 @@ class LiveSession:
                 await self._set_state(reason, detail=detail, next_retry=self._around.clock() + delay)
             await asyncio.sleep(delay)
 
-    async def _hold_once(self) -> tuple[str, str, float | None] | None:
+    async def _hold_once(self) -> Outcome:
         """One link, opened and closed. None: it ended for good; else (reason, detail, seconds or None) to dial again."""
         file = self._file()
         if self._around.opened is not None and not await self._check_generation(file, self._around.opened):
@@ -318,8 +321,8 @@ class LiveSession:
             while True:
                 event = await inbox.get()
                 outcome = await self._handle(event, link, sender, tasks)
-                if outcome is not ...:
-                    return outcome                          # type: ignore[return-value]
+                if outcome is not GO_ON:
+                    return outcome
                 tasks[:] = [task for task in tasks if not self._ended(task)]
         finally:
             self.usable.clear()
@@ -351,8 +354,8 @@ class LiveSession:
         await self._update(generation=generation)
         return True
 
-    async def _handle(self, event: events.LinkEvent, link: Link, sender: Sender, tasks: list[asyncio.Task[None]]) -> Any:
-        """`...` to go on, else what `_hold_once` returns."""
+    async def _handle(self, event: events.LinkEvent, link: Link, sender: Sender, tasks: list[asyncio.Task[None]]) -> Outcome:
+        """GO_ON, or what `_hold_once` returns."""
         match event:
             case events.Connected():
                 await self._handle_connected(link)
@@ -388,7 +391,7 @@ class LiveSession:
                 return None
             case _:
                 await self._store_event(event)
-        return ...
+        return GO_ON
 
     async def _store_event(self, event: events.LinkEvent) -> None:
         now = self._around.clock()

@@ -13,7 +13,7 @@ from gateway.services.drafts import Draft, Target
 from gateway.services.keys import Keys
 from gateway.services.ledger import Ledger
 from gateway.services.live import LiveSession
-from gateway.services.preparing import Preparing, Prepared
+from gateway.services.preparing import Prepared, Preparing, with_fetched
 from gateway.services.receiving import Arrival
 from gateway.store.database import Transaction
 from gateway.store.keys import Key
@@ -45,8 +45,7 @@ class Outbox:
             raise InvalidField("message", "The text is empty.")
         if draft.url[:5].lower() == "data:":
             fetched = await self._preparing.fetch(draft.url, self._preparing.max_bytes(draft.kind))
-            draft = msgspec.structs.replace(draft, url="", data=fetched.data, mimetype=draft.mimetype or fetched.content_type or "",
-                                            filename=draft.filename or fetched.filename or "")
+            draft = with_fetched(draft, fetched)
         prepared = Prepared(draft, {}) if draft.url else await self._preparing.prepare(_ready(draft))
         id_, now = str(uuid.uuid4()), self._clock()
         async with self._store.database.transaction() as tx:

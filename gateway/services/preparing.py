@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,6 +17,9 @@ from gateway.config import Settings
 from gateway.errors import GatewayError
 from gateway.media.data_uri import parse_data_uri
 from gateway.media.fetch import Fetched, Fetcher, FetchError
+from gateway.media.images import inspect_image
+from gateway.media.sniff import MediaError, sniff
+from gateway.media.videos import gif_to_video, inspect_video
 from gateway.services.drafts import Draft
 
 
@@ -45,7 +49,8 @@ class Preparing:
         self._settings, self._fetcher, self._transcoder = settings, fetcher, transcoder
         self._limits = AudioLimits(max_bytes=settings.audio.max_bytes, max_seconds=settings.audio.max_seconds)
         self._steps: dict[str, Callable[[Draft], Awaitable[Draft]]] = {
-            "ptt": self._voice_note, "audio": self._audio_file, "document": self._document}
+            "ptt": self._voice_note, "audio": self._audio_file, "image": self._image, "video": self._video,
+            "document": self._document}
 
     def max_bytes(self, kind: str) -> int:
         """Of a file of this kind."""
@@ -57,11 +62,10 @@ class Preparing:
         if not draft.ready:
             if draft.url:
                 fetched = await self.fetch(draft.url, self.max_bytes(draft.kind))
-                draft = msgspec.structs.replace(draft, data=fetched.data, url="", filename=draft.filename or fetched.filename or "",
-                                                mimetype=draft.mimetype or fetched.content_type or "")
+                draft = with_fetched(draft, fetched)
             try:
                 draft = msgspec.structs.replace(await self._steps[draft.kind](draft), ready=True)
-            except AudioError as error:
+            except (AudioError, MediaError) as error:
                 raise GatewayError(error.code, error.text) from error
         return Prepared(draft, facts_of(draft))
 
@@ -93,11 +97,28 @@ class Preparing:
         audio = await self._transcoder.audio_file(draft.data, limits=self._limits)
         return msgspec.structs.replace(draft, data=audio.data, mimetype=audio.mimetype, seconds=audio.seconds)
 
+    async def _image(self, draft: Draft) -> Draft:
+        image = await asyncio.to_thread(inspect_image, draft.data)
+        if image.animated and image.mimetype == "image/gif":        # as WhatsApp's own clients send them
+            moving = await asyncio.to_thread(gif_to_video, draft.data)
+            return await self._video(msgspec.structs.replace(draft, kind="video", data=moving, gif=True))
+        return msgspec.structs.replace(draft, mimetype=image.mimetype, width=image.width, height=image.height,
+                                       thumbnail=image.thumbnail)
+
+    async def _video(self, draft: Draft) -> Draft:
+        video = await asyncio.to_thread(inspect_video, draft.data)
+        return msgspec.structs.replace(draft, mimetype=video.mimetype, seconds=video.seconds, width=video.width,
+                                       height=video.height, thumbnail=video.thumbnail)
+
     async def _document(self, draft: Draft) -> Draft:
         if not draft.data:
             raise GatewayError("empty")
-        return msgspec.structs.replace(draft, filename=draft.filename or "file",
-                                       mimetype=draft.mimetype or "application/octet-stream")
+        return msgspec.structs.replace(draft, filename=draft.filename or "file", mimetype=sniff(draft.data).mimetype)
+
+
+def with_fetched(draft: Draft, fetched: Fetched) -> Draft:
+    return msgspec.structs.replace(draft, data=fetched.data, url="", filename=draft.filename or fetched.filename or "",
+                                   mimetype=draft.mimetype or fetched.content_type or "")
 
 
 def facts_of(draft: Draft) -> dict[str, Any]:

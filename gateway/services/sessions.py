@@ -17,7 +17,6 @@ from gateway.services.feed import Stopping
 from gateway.services.live import LiveSession, Surroundings
 from gateway.states import REASONS, SessionState, Status
 from gateway.store.keys import Key
-from gateway.store.sessions import Session
 from gateway.times import iso
 
 log = structlog.get_logger("gateway.sessions")
@@ -108,9 +107,7 @@ class Sessions:
         around, now = self._around, self._around.clock()
         id_ = str(uuid.uuid4())
         session_key = id_ if session_key is None else session_key
-        if not _SESSION_KEY.fullmatch(session_key):
-            raise InvalidField("session_key", "1 to 64 letters, digits, dots, dashes or underscores, beginning with a letter "
-                               "or digit")
+        self.check_session_key(session_key)
         vault = around.store.vault
         async with self._creating:
             limit = self._plan_sessions(key)
@@ -130,6 +127,14 @@ class Sessions:
         if pair:
             await live.relink(pairing_phone.user if pairing_phone else None)
         return live
+
+    @staticmethod
+    def check_session_key(text: str) -> str:
+        """Raises InvalidField."""
+        if not _SESSION_KEY.fullmatch(text):
+            raise InvalidField("session_key", "session_key: 1 to 64 letters, digits, dots, dashes or underscores, beginning "
+                               "with a letter or digit")
+        return text
 
     async def update(self, live: LiveSession, **columns: Any) -> None:
         """Raises session_exists."""
@@ -180,7 +185,7 @@ class Sessions:
         if fresh or live.state.status is not Status.PENDING:
             await live.relink()
             old = None
-        if live.qr is None or live.qr is old and live.qr.expires_at <= self._around.clock():
+        if live.qr is None or (live.qr is old and live.qr.expires_at <= self._around.clock()):
             await live.wait_until(lambda: live.qr is not None or live.state.status is not Status.PENDING
                                   or bool(live.state.detail) or live.session.jid is not None, seconds)
         if live.qr is None:

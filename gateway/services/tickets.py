@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway.errors import GatewayError
+from gateway.store.keys import Key
 
 USE_WITHIN = 60.0           # seconds from its making; a browser's quick reconnects fall into that time too
 STREAM_SECONDS = 3600.0     # then the stream ends with a word, and the page fetches another ticket
@@ -17,7 +18,7 @@ MOST = 10_000
 @dataclass(frozen=True, slots=True)
 class Ticket:
     text: str
-    owner: str
+    key: Key                    # whose it is; read-only, whatever the key's scope
     session_id: str | None      # None: all sessions of the owner
     use_before: float
 
@@ -29,12 +30,12 @@ class Tickets:
         self._clock = clock
         self._tickets: dict[str, Ticket] = {}
 
-    def issue(self, owner: str, session_id: str | None) -> Ticket:
+    def issue(self, key: Key, session_id: str | None) -> Ticket:
         now = self._clock()
         self._tickets = {text: t for text, t in self._tickets.items() if t.use_before > now}
         if len(self._tickets) >= MOST:
             raise GatewayError("rate_limited", "Too many stream tickets wait to be used.", retry_after=USE_WITHIN)
-        ticket = Ticket(secrets.token_urlsafe(24), owner, session_id, now + USE_WITHIN)
+        ticket = Ticket(secrets.token_urlsafe(24), replace(key, scope="read"), session_id, now + USE_WITHIN)
         self._tickets[ticket.text] = ticket
         return ticket
 

@@ -1,0 +1,99 @@
+"""The ASGI application: every endpoint of every API, errors in the envelope of whoever was asked, CORS where allowed."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.api import health, keys, messages, sessions, stream
+from gateway.api.http import Endpoint, Native, Style, serve
+from gateway.errors import GatewayError
+from gateway.services.gateway import Gateway
+
+NATIVE = Native()
+ENDPOINTS: list[Endpoint] = [*health.ENDPOINTS, *sessions.ENDPOINTS, *messages.ENDPOINTS, *stream.ENDPOINTS, *keys.ENDPOINTS]
+
+
+def routes(gateway: Gateway, endpoints: Sequence[Endpoint], style: Style = NATIVE, *, prefix: str = "",
+           forms: bool = False) -> list[BaseRoute]:
+    """One route a path, so that a wrong method is told with the methods there are."""
+    by_path: dict[str, dict[str, Endpoint]] = {}
+    for endpoint in endpoints:
+        by_path.setdefault(prefix + endpoint.path, {})[endpoint.method] = endpoint
+    return [_route(gateway, path, methods, style, forms) for path, methods in by_path.items()]
+
+
+def _route(gateway: Gateway, path: str, methods: dict[str, Endpoint], style: Style, forms: bool) -> Route:
+    allow = sorted({*methods, *(("HEAD",) if "GET" in methods else ()), "OPTIONS"})
+
+    async def call(request: Request) -> Response:
+        method = "GET" if request.method == "HEAD" else request.method
+        if method == "OPTIONS":
+            return Response(None, 204, {"Allow": ", ".join(allow)})
+        endpoint = methods.get(method)
+        if endpoint is None:
+            response = style.error(GatewayError("method_not_allowed", allow=allow))
+            response.headers["Allow"] = ", ".join(allow)
+            return response
+        return await serve(request, gateway, endpoint, style, forms=forms)
+
+    route = Route(path, call, methods=None, name=path)
+    route.methods = None                # all of them come here
+    return route
+
+
+class _RequestId:
+    """Every answer carries an id that the log has too."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = secrets.token_hex(8)
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = request_id
+                headers.setdefault("X-Content-Type-Options", "nosniff")
+            await send(message)
+
+        structlog.contextvars.bind_contextvars(request=request_id)
+        await self._app(scope, receive, send_with_id)
+
+
+def build(gateway: Gateway, more: Sequence[BaseRoute] = ()) -> Starlette:
+    """`more`: routes of the dialects, the console, the documents."""
+
+    async def not_found(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
+        return NATIVE.error(GatewayError(code))
+
+    async def failed(request: Request, error: Exception) -> Response:
+        return NATIVE.error(GatewayError("internal_error"))
+
+    middleware = [Middleware(_RequestId)]
+    if gateway.settings.server.cors_origins:
+        middleware.append(Middleware(
+            CORSMiddleware, allow_origins=list(gateway.settings.server.cors_origins), max_age=600,
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"],
+            expose_headers=["X-Request-Id", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "Retry-After"]))
+    handlers: dict[Any, Any] = {HTTPException: not_found, Exception: failed}
+    return Starlette(routes=[*routes(gateway, ENDPOINTS), *more], middleware=middleware, exception_handlers=handlers)

@@ -1,0 +1,227 @@
+"""/api/v1/sessions: slots for linked devices and their linking."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Annotated, Any, Literal
+
+import msgspec
+from starlette.responses import Response
+
+from gateway.api.http import Call, Endpoint, Strict
+from gateway.api.shapes import Deleted, QrShape, SessionList, SessionShape, TicketShape
+from gateway.config import parse_quiet_hours
+from gateway.errors import GatewayError, InvalidField
+from gateway.jid import JID, parse_recipient
+from gateway.media.urls import parse_url
+from gateway.services import qr
+from gateway.services.live import LiveSession
+from gateway.services.sessions import public
+from gateway.times import iso
+
+NonNegative = Annotated[float, msgspec.Meta(ge=0, le=1_000_000)]
+
+
+class SessionSettings(Strict, omit_defaults=True):
+    """A session's own pacing and presence; what is left out follows the daemon's settings."""
+
+    messages_per_hour: Annotated[int, msgspec.Meta(ge=0, le=100_000)] | msgspec.UnsetType = msgspec.UNSET
+    min_gap_seconds: NonNegative | msgspec.UnsetType = msgspec.UNSET
+    recording_presence: bool | msgspec.UnsetType = msgspec.UNSET
+    quiet_hours: str | msgspec.UnsetType = msgspec.UNSET
+    presence: Literal["available", "unavailable"] | msgspec.UnsetType = msgspec.UNSET
+
+
+class CreateSession(Strict):
+    session_key: str | None = None
+    name: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    webhook_url: str | None = None
+    pairing_phone: str | None = None
+    settings: SessionSettings | None = None
+
+
+class PatchSession(Strict):
+    session_key: str | None = None
+    name: Annotated[str, msgspec.Meta(max_length=200)] | None = None
+    webhook_url: str | msgspec.UnsetType | None = msgspec.UNSET
+    settings: SessionSettings | None = None
+
+
+class Relink(Strict):
+    pairing_phone: str | None = None
+
+
+class Page(msgspec.Struct):
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 100
+    cursor: str = ""
+
+
+async def shape(call: Call, live: LiveSession) -> SessionShape:
+    store = call.gateway.store
+    now = call.gateway.clock()
+    sent, _ = await store.messages.sent_since(live.session.id, now - 3600)
+    pace = live.pace
+    pacing = {"messages_per_hour": pace.messages_per_hour, "min_gap_seconds": pace.min_gap_seconds,
+              "recording_presence": pace.recording_presence, "quiet_hours": pace.quiet_hours, "sent_last_hour": sent}
+    queued = len(await store.messages.queue(live.session.id, 1000))
+    return msgspec.convert({**public(live), "pacing": pacing, "queued": queued}, SessionShape)
+
+
+def phone_of(text: str | None) -> JID | None:
+    if text is None:
+        return None
+    try:
+        jid = parse_recipient(text)
+    except ValueError as error:
+        raise InvalidField("pairing_phone", f"pairing_phone: {error}", "invalid_recipient") from None
+    if jid.phone is None:
+        raise InvalidField("pairing_phone", "pairing_phone: a phone number is needed, not a JID", "invalid_recipient")
+    return jid
+
+
+def check_webhook_url(text: str | None) -> str:
+    if text:
+        try:
+            parse_url(text)
+        except ValueError as error:
+            raise InvalidField("webhook_url", f"webhook_url: {error}") from None
+    return text or ""
+
+
+def settings_of(own: SessionSettings | None) -> dict[str, Any]:
+    values: dict[str, Any] = msgspec.to_builtins(own) if own else {}
+    try:
+        parse_quiet_hours(values.get("quiet_hours", ""))
+    except ValueError as error:
+        raise InvalidField("settings.quiet_hours", f"settings.quiet_hours: {error}") from None
+    return values
+
+
+async def create(call: Call) -> Response:
+    body = call.parse(CreateSession)
+    live = await call.gateway.sessions.create(
+        call.key, session_key=body.session_key, name=body.name, webhook_url=check_webhook_url(body.webhook_url),
+        pairing_phone=phone_of(body.pairing_phone), settings=settings_of(body.settings))
+    return call.answer(await shape(call, live), headers={"Location": f"/api/v1/sessions/{live.session.id}"})
+
+
+async def list_(call: Call) -> Response:
+    page = call.query(Page)
+    after = _cursor(page.cursor) if page.cursor else (0.0, "")
+    rows = await call.gateway.store.sessions.page(call.key.owner, after, page.limit + 1)
+    lives = {live.session.id: live for live in await call.gateway.sessions.of(call.key)}
+    shown = [await shape(call, lives[row.id]) for row in rows[:page.limit] if row.id in lives]
+    more = rows[page.limit - 1] if len(rows) > page.limit else None
+    return call.answer(SessionList(sessions=shown, next_cursor=_to_cursor(more.created_at, more.id) if more else None))
+
+
+def _to_cursor(*values: Any) -> str:
+    return base64.urlsafe_b64encode(json.dumps(values).encode()).decode().rstrip("=")
+
+
+def _cursor(text: str) -> tuple[float, str]:
+    try:
+        at, id_ = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        return float(at), str(id_)
+    except (ValueError, TypeError):
+        raise InvalidField("cursor", "cursor: not one that this API gave") from None
+
+
+async def get(call: Call) -> Response:
+    return call.answer(await shape(call, await call.gateway.sessions.find(call.key, call.path("id"))))
+
+
+async def patch(call: Call) -> Response:
+    live = await call.gateway.sessions.find(call.key, call.path("id"))
+    body = call.parse(PatchSession)
+    columns: dict[str, Any] = {}
+    if body.session_key is not None:
+        columns["session_key"] = call.gateway.sessions.check_session_key(body.session_key)
+    if body.name is not None:
+        columns["name"] = body.name or live.session.session_key
+    if body.webhook_url is not msgspec.UNSET:
+        columns["webhook_url"] = check_webhook_url(body.webhook_url)
+    if body.settings is not None:
+        columns["settings"] = live.session.settings | settings_of(body.settings)
+    await call.gateway.sessions.update(live, **columns)
+    return call.answer(await shape(call, live))
+
+
+async def delete(call: Call) -> Response:
+    live = await call.gateway.sessions.find(call.key, call.path("id"))
+    note = await call.gateway.sessions.delete(live)
+    return call.answer(Deleted(deleted=True, id=live.session.id, note=note))
+
+
+async def relink(call: Call) -> Response:
+    live = await call.gateway.sessions.find(call.key, call.path("id"))
+    phone = phone_of(call.parse(Relink).pairing_phone)
+    await live.relink(phone.user if phone else None)
+    return call.answer(await shape(call, live))
+
+
+async def connect(call: Call) -> Response:
+    live = await call.gateway.sessions.find(call.key, call.path("id"))
+    if live.session.jid is None:
+        raise GatewayError("session_not_connected", "The session is not linked yet; POST …/relink begins that.")
+    await live.connect()
+    return call.answer(await shape(call, live))
+
+
+async def disconnect(call: Call) -> Response:
+    live = await call.gateway.sessions.find(call.key, call.path("id"))
+    await live.disconnect()
+    return call.answer(await shape(call, live))
+
+
+async def get_qr(call: Call) -> Response:
+    live = await call.gateway.sessions.find(call.key, call.path("id"))
+    if live.session.jid is not None or live.state.status.value != "pending":
+        call.gateway.keys.check_scope(call.key, "full")         # it would begin a new attempt
+    linking = await call.gateway.sessions.code_to_scan(live)
+    accept = call.request.headers.get("accept", "")
+    headers = {"Cache-Control": "no-store", "Expires-At": iso(linking.expires_at)}
+    if "image/svg+xml" in accept:
+        return Response(qr.svg(linking.qr), 200, headers, "image/svg+xml")
+    if "image/png" in accept:
+        return Response(qr.png(linking.qr), 200, headers, "image/png")
+    return call.answer(QrShape(qr_code=qr.png_data_uri(linking.qr), code=linking.qr, expires_at=iso(linking.expires_at)),
+                       headers={"Cache-Control": "no-store"})
+
+
+async def ticket(call: Call) -> Response:
+    live = await call.gateway.sessions.find(call.key, call.path("id"))
+    made = call.gateway.tickets.issue(call.key, live.session.id)
+    return call.answer(TicketShape(ticket=made.text, expires_at=iso(made.use_before),
+                                   url=f"/api/v1/sessions/{live.session.id}/stream?ticket={made.text}"))
+
+
+_NOT_FOUND = ("session_not_found",)
+ENDPOINTS = [
+    Endpoint("POST", "/api/v1/sessions", create, "Make a session and begin to link it", "full", CreateSession, tag="sessions",
+             answer=SessionShape, status=201, errors=("session_exists", "session_limit", "invalid_recipient"),
+             example={"session_key": "my-session"},
+             description="Linking begins at once: watch its stream or get its QR. With `pairing_phone` a pairing code is "
+                         "asked for as well."),
+    Endpoint("GET", "/api/v1/sessions", list_, "List your sessions", query=Page, answer=SessionList, tag="sessions"),
+    Endpoint("GET", "/api/v1/sessions/{id}", get, "One session, by id or session_key", answer=SessionShape, errors=_NOT_FOUND,
+             tag="sessions"),
+    Endpoint("PATCH", "/api/v1/sessions/{id}", patch, "Change name, session_key, webhook_url or settings", "full", PatchSession,
+             answer=SessionShape, errors=(*_NOT_FOUND, "session_exists"), tag="sessions",
+             example={"settings": {"messages_per_hour": 30}}),
+    Endpoint("DELETE", "/api/v1/sessions/{id}", delete, "Unlink, destroy the keys, remove the session", "full", answer=Deleted,
+             errors=_NOT_FOUND, tag="sessions"),
+    Endpoint("POST", "/api/v1/sessions/{id}/relink", relink, "Begin a fresh attempt to link", "full", Relink,
+             answer=SessionShape, errors=(*_NOT_FOUND, "invalid_recipient"), tag="sessions", example={}),
+    Endpoint("POST", "/api/v1/sessions/{id}/connect", connect, "Connect a session that was disconnected", "full",
+             answer=SessionShape, errors=(*_NOT_FOUND, "session_not_connected"), tag="sessions"),
+    Endpoint("POST", "/api/v1/sessions/{id}/disconnect", disconnect, "Disconnect, staying linked", "full", answer=SessionShape,
+             errors=_NOT_FOUND, tag="sessions"),
+    Endpoint("GET", "/api/v1/sessions/{id}/qr", get_qr, "The QR code that waits", answer=QrShape, tag="sessions",
+             errors=(*_NOT_FOUND, "already_paired", "pairing_failed"),
+             produces=("application/json", "image/png", "image/svg+xml"),
+             description="JSON, PNG or SVG by Accept. Where the last attempt ran out, a fresh one begins (scope 'full')."),
+    Endpoint("POST", "/api/v1/sessions/{id}/stream-ticket", ticket, "A ticket for EventSource, which cannot set headers",
+             answer=TicketShape, status=201, errors=_NOT_FOUND, tag="events"),
+]

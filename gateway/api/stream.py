@@ -1,0 +1,150 @@
+"""Server-Sent Events. The first frame is the present state, then what changes; `Last-Event-ID` resumes from the journal."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway.api.http import Call, Endpoint
+from gateway.api.shapes import TicketShape
+from gateway.errors import GatewayError, InvalidField
+from gateway.services import qr
+from gateway.services.feed import SlowReader, Stopping
+from gateway.services.live import LiveSession
+from gateway.services.tickets import STREAM_SECONDS
+from gateway.states import Status
+from gateway.store.journal import TYPES, Event
+from gateway.times import iso, parse_iso
+
+RETRY_MILLISECONDS = 2000
+
+
+class StreamQuery(msgspec.Struct):
+    ticket: str = ""
+    types: str = ""
+    last_event_id: str = ""
+
+
+def frame(event: Event, now: float) -> ServerSentEvent | None:
+    """An event as the wire has it; None for a code that nobody can scan any more."""
+    data = event.data
+    if event.type in ("qr", "pairing_code") and parse_iso(data["expires_at"]) <= now:
+        return None
+    if event.type == "qr":
+        data = {"qr_code": qr.png_data_uri(data["code"]), **data}
+    return ServerSentEvent(_json({**data, "at": iso(event.at)}), event=event.type, id=str(event.seq))
+
+
+def present(live: LiveSession, head: int) -> ServerSentEvent:
+    """The one frame that says how the session stands."""
+    state, s = live.state.public(), live.session
+    data: dict[str, Any] = {"session": s.id, "present": True, "state": state}
+    if live.qr is not None:
+        type_ = "qr"
+        data |= {"qr_code": qr.png_data_uri(live.qr.code), "code": live.qr.code, "expires_at": iso(live.qr.expires_at)}
+    elif live.code is not None:
+        type_ = "pairing_code"
+        data |= {"code": live.code.code, "expires_at": iso(live.code.expires_at)}
+    elif live.state.status is Status.CONNECTED:
+        type_ = "connected"
+        data |= {"jid": str(s.jid), "lid": str(s.lid) if s.lid else None, "phone_number": s.phone_number,
+                 "push_name": s.push_name, "platform": s.platform}
+    elif live.state.is_terminal:
+        type_ = "error"
+        data |= {"code": live.state.reason.code, "message": live.state.reason.sentence, "action": live.state.reason.action}
+    elif live.state.status is Status.DISCONNECTED:
+        type_, data = "disconnected", data | state
+    else:
+        type_, data = "status", data | state
+    return ServerSentEvent(_json(data), event=type_, id=str(head))
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _position(request: Request, query: StreamQuery, head: int) -> int | None:
+    """The journal number to go on after; None: from now."""
+    text = request.headers.get("last-event-id", "") or query.last_event_id
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise InvalidField("Last-Event-ID", "Last-Event-ID: not one that this stream gave")
+    return min(int(text), head)
+
+
+def _types(query: StreamQuery) -> tuple[str, ...]:
+    types = tuple(part for part in query.types.split(",") if part)
+    for part in types:
+        if part not in TYPES:
+            raise InvalidField("types", f"types: {part[:40]!r} is none of {', '.join(TYPES)}")
+    return types
+
+
+async def stream_session(call: Call) -> Response:
+    live = await call.gateway.sessions.find(call.key, call.path("id"))
+    if call.ticket is not None and call.ticket.session_id != live.session.id:
+        raise GatewayError("ticket_invalid")
+    return _stream(call, live)
+
+
+async def stream_all(call: Call) -> Response:
+    if call.ticket is not None and call.ticket.session_id is not None:
+        raise GatewayError("ticket_invalid")
+    return _stream(call, None)
+
+
+def _stream(call: Call, live: LiveSession | None) -> Response:
+    gateway, query = call.gateway, call.query(StreamQuery)
+    position = _position(call.request, query, gateway.feed.head)
+    types = _types(query)
+    subscription = gateway.feed.subscribe(owner=call.key.owner, session_id=live.session.id if live else None, types=types,
+                                          after=position)
+    head = gateway.feed.head
+
+    async def frames() -> AsyncIterator[ServerSentEvent]:
+        try:
+            async with asyncio.timeout(STREAM_SECONDS if call.ticket else None):
+                yield ServerSentEvent(comment="wagateway", retry=RETRY_MILLISECONDS)
+                if live is not None and position is None:
+                    yield present(live, head)
+                async for event in subscription.events():
+                    if (sent := frame(event, gateway.clock())) is not None:
+                        yield sent
+        except SlowReader as error:
+            yield _farewell("too_slow", f"You were {error}; come back with Last-Event-ID.")
+        except Stopping:
+            yield _farewell("stopping", "The gateway or the session ends here; come back with Last-Event-ID.")
+        except TimeoutError:
+            yield _farewell("ticket_expired", "The ticket's time is over; come back with another.")
+        finally:
+            gateway.feed.close(subscription)
+
+    return EventSourceResponse(frames(), ping=gateway.settings.server.heartbeat_seconds, sep="\n", send_timeout=30,
+                               headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+
+
+def _farewell(code: str, text: str) -> ServerSentEvent:
+    return ServerSentEvent(_json({"code": code, "message": text}), event="bye")
+
+
+async def ticket(call: Call) -> Response:
+    made = call.gateway.tickets.issue(call.key, None)
+    return call.answer(TicketShape(ticket=made.text, expires_at=iso(made.use_before), url=f"/api/v1/events?ticket={made.text}"))
+
+
+ENDPOINTS = [
+    Endpoint("GET", "/api/v1/sessions/{id}/stream", stream_session, "One session's events (SSE)", query=StreamQuery,
+             errors=("session_not_found", "ticket_invalid"), tag="events", tickets=True, produces=("text/event-stream",),
+             description="First frame: the present state, with the QR if one waits. Events: " + ", ".join(TYPES) + "."),
+    Endpoint("GET", "/api/v1/events", stream_all, "All your sessions' events (SSE)", query=StreamQuery,
+             errors=("ticket_invalid",), tag="events", tickets=True, produces=("text/event-stream",)),
+    Endpoint("POST", "/api/v1/events/ticket", ticket, "A ticket for all your sessions' stream", answer=TicketShape, status=201,
+             tag="events"),
+]

@@ -1,0 +1,229 @@
+"""The one place that builds the program, top to bottom; closing is the same list backwards."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import random
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+
+import structlog
+import uvicorn
+
+from gateway.api import app as api
+from gateway.api.health import VERSION
+from gateway.audio.limits import AudioLimits
+from gateway.audio.pool import Transcoder
+from gateway.config import Settings
+from gateway.errors import ConfigError
+from gateway.link.base import Links
+from gateway.media.fetch import Fetcher
+from gateway.services.feed import Feed
+from gateway.services.gateway import Gateway
+from gateway.services.keys import Keys
+from gateway.services.ledger import Ledger
+from gateway.services.live import Generation, Surroundings
+from gateway.services.outbox import Outbox
+from gateway.services.preparing import Preparing
+from gateway.services.receiving import Receiving
+from gateway.services.sessions import Sessions
+from gateway.services.tickets import Tickets
+from gateway.store.keys import Key
+from gateway.store.store import Store, check_master_key, open_store
+from gateway.store.vault import Vault
+
+log = structlog.get_logger("gateway.daemon")
+
+RUNNING = "daemon.json"             # where the running daemon listens, for the command line
+LOCK = "daemon.lock"
+SWITCH_INTERVAL = 0.0005            # seconds: the sealed store's callbacks must not wait behind busy Python threads
+
+
+class AlreadyRunning(Exception):
+    """Another daemon has this state folder."""
+
+
+@contextmanager
+def state_folder(state: Path) -> Iterator[Path]:
+    """Made with mode 0700, locked against a second daemon. Raises AlreadyRunning, ConfigError."""
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(state / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigError(f"the state folder {state} cannot be used: {error.strerror}") from error
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise AlreadyRunning(f"another wagateway runs on {state}; two would break the chats' encryption") from None
+        yield state
+    finally:
+        os.close(lock)
+
+
+def load_vault(settings: Settings) -> Vault:
+    """Raises VaultError."""
+    file = settings.vault.master_key_file
+    vault = Vault.load(settings.state, Path(file).expanduser() if file else None)
+    check_master_key(settings.state, vault)
+    return vault
+
+
+@asynccontextmanager
+async def real_links(settings: Settings, store: Store) -> AsyncIterator[tuple[Links, Generation | None]]:
+    """WhatsApp through neonize. Everything that knows it is imported here, once logging is set up."""
+    from gateway.link.neonize_link import open_links
+
+    async with open_links(state=settings.state, proxy=settings.whatsapp.proxy or None,
+                          device_name=settings.whatsapp.device_name) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def build(settings: Settings, store: Store, links: Links, opened: Generation | None) -> AsyncIterator[Gateway]:
+    """The services, started; stopped in order when the block ends."""
+    clock = time.time
+    async with AsyncExitStack() as stack:
+        feed = Feed(store.journal)
+        await feed.start()
+        fetcher = await stack.enter_async_context(Fetcher(
+            settings.fetch.allow_networks, settings.fetch.total_seconds, settings.fetch.idle_seconds,
+            user_agent=f"wagateway/{VERSION}"))
+        transcoder = Transcoder(AudioLimits(max_bytes=settings.audio.max_bytes, max_seconds=settings.audio.max_seconds))
+        stack.callback(transcoder.close)
+        keys = Keys(store, settings.plans, clock)
+        ledger = Ledger(store.messages, store.usage, feed)
+        preparing = Preparing(settings, fetcher, transcoder)
+        around = Surroundings(settings, store, links, feed, ledger, Receiving(store.database, store.messages, ledger, feed),
+                              preparing.prepare, clock, random.Random(), opened)
+
+        def sessions_of_plan(key: Key) -> int:
+            return keys.plan(key).sessions
+
+        sessions = Sessions(around, sessions_of_plan)
+        outbox = Outbox(store, ledger, preparing, keys, clock)
+        yield Gateway(settings, store, feed, keys, sessions, outbox, preparing, Tickets(clock), clock)
+
+
+# ------------------------------------------------------------------ listening
+
+
+def listen(settings: Settings) -> list[socket.socket]:
+    """Sockets handed over by the service manager, or our own. Raises ConfigError."""
+    count = int(os.environ.get("LISTEN_FDS", "0")) if os.environ.get("LISTEN_PID") == str(os.getpid()) else 0
+    if count:
+        return [socket.socket(fileno=3 + i) for i in range(count)]
+    made = []
+    try:
+        family = socket.AF_INET6 if ":" in settings.server.host else socket.AF_INET
+        tcp = socket.socket(family, socket.SOCK_STREAM)
+        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        tcp.bind((settings.server.host, settings.server.port))
+        made.append(tcp)
+        if settings.server.unix_socket:
+            path = Path(settings.server.unix_socket)
+            with contextlib.suppress(FileNotFoundError):
+                if path.is_socket():
+                    path.unlink()
+            unix = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            before = os.umask(0o777 & ~int(settings.server.unix_socket_mode, 8))
+            try:
+                unix.bind(str(path))
+            finally:
+                os.umask(before)
+            made.append(unix)
+    except OSError as error:
+        for opened in made:
+            opened.close()
+        raise ConfigError(f"cannot listen on {settings.server.host}:{settings.server.port}"
+                          f"{' or ' + settings.server.unix_socket if settings.server.unix_socket else ''}: "
+                          f"{error.strerror}") from error
+    return made
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without signal handlers: the daemon decides the order of a stop."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def url_of(sockets: list[socket.socket]) -> str:
+    for s in sockets:
+        if s.family in (socket.AF_INET, socket.AF_INET6):
+            host, port = s.getsockname()[:2]
+            return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"unix:{sockets[0].getsockname()}"
+
+
+def note_running(state: Path, sockets: list[socket.socket]) -> None:
+    unix = [s.getsockname() for s in sockets if s.family == socket.AF_UNIX]
+    body = {"url": url_of(sockets), "socket": unix[0] if unix else None, "pid": os.getpid(), "version": VERSION}
+    new = state / f"{RUNNING}.new"
+    new.write_text(json.dumps(body))
+    new.replace(state / RUNNING)
+
+
+# ------------------------------------------------------------------ running
+
+
+async def serve(settings: Settings) -> int:
+    """Until a signal. 0 after a graceful stop. Raises ConfigError, VaultError, StoreTooNew, AlreadyRunning, …"""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal() -> None:
+        if stop.is_set():
+            log.warning("stopping_now", why="a second signal")
+            os._exit(1)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    with state_folder(settings.state) as state:
+        vault = load_vault(settings)
+        if vault.created:
+            log.warning("master_key_created", file=str(vault.source),
+                        advice="back it up apart from the state folder: without it the sessions' keys cannot be read")
+        async with AsyncExitStack() as stack:
+            store = await stack.enter_async_context(open_store(state, vault))
+            sockets = listen(settings)
+            for s in sockets:
+                stack.callback(s.close)
+            links, opened = await stack.enter_async_context(real_links(settings, store))
+            gateway = await stack.enter_async_context(build(settings, store, links, opened))
+            await _run(gateway, sockets, stop)
+    return 0
+
+
+async def _run(gateway: Gateway, sockets: list[socket.socket], stop: asyncio.Event) -> None:
+    settings = gateway.settings
+    config = uvicorn.Config(api.build(gateway), loop="none", lifespan="off", log_config=None, access_log=False, server_header=False,
+                            timeout_keep_alive=75, timeout_graceful_shutdown=int(settings.server.stop_seconds) or 1,
+                            h11_max_incomplete_event_size=64 * 1024, backlog=2048)
+    server = _Server(config)
+    serving = asyncio.create_task(server.serve(sockets), name="http")
+    await gateway.sessions.start()
+    note_running(settings.state, sockets)
+    log.info("listening", url=url_of(sockets), version=VERSION, sessions=len(gateway.sessions.live()))
+    waiting = asyncio.create_task(stop.wait(), name="stop")
+    await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)
+    log.info("stopping")
+    gateway.outbox.stop()
+    gateway.feed.stop()
+    await gateway.sessions.stop(settings.server.stop_seconds / 2)
+    server.should_exit = True
+    await serving
+    (settings.state / RUNNING).unlink(missing_ok=True)
+    log.info("stopped")
