@@ -82,6 +82,7 @@ class Control:
         self._world = world
         self._cut = cut
         self._environment = environment
+        self._given: set[str] = set()
 
     def application(self) -> web.Application:
         application = web.Application(middlewares=[_refusals], client_max_size=256 * 1024 * 1024)
@@ -270,9 +271,7 @@ class Control:
         state = str(body.get("state", "composing"))
         if state not in ("composing", "recording", "paused"):
             raise Refused(400, "bad_request", "state is composing, recording or paused")
-        child = (
-            Node("paused") if state == "paused" else Node("composing", {"media": "audio"} if state == "recording" else {})
-        )
+        child = Node("paused") if state == "paused" else Node("composing", {"media": "audio"} if state == "recording" else {})
         for device in owner.active_devices:
             if device.connection is not None:
                 device.connection.send(Node("chatstate", {"from": author.lid}, [child]))
@@ -335,10 +334,12 @@ class Control:
         return person
 
     def _free_number(self) -> str:
+        """A number no other call was given and that has no companion yet."""
         number = int(_FIRST_PHONE)
-        taken = {person.number for person in self._world.people if person.devices}
+        taken = self._given | {person.number for person in self._world.people if person.devices}
         while str(number) in taken or not self._world.people.on_whatsapp(str(number)):
             number += 1
+        self._given.add(str(number))
         return str(number)
 
     def _linked_phone(self, number: Any, group: Group | None, author: Person) -> Person:

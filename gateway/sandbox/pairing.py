@@ -32,7 +32,7 @@ class PairingError(Exception):
         self.code = code
 
 
-@dataclass
+@dataclass(eq=False)
 class Attempt:
     """An unpaired client, connected and showing codes."""
 

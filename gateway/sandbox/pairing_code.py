@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 _ITERATIONS = 131072
 _ANSWER_SECONDS = 20.0
-_DISPLAY_NAME = re.compile(r"(Chrome|Firefox|Edge|Safari|Opera|Internet Explorer|Brave|IE) \([^()]+\)")
+# "Browser (OS)" with names WhatsApp knows: it answers 400 to any other.
+_DISPLAY_NAME = re.compile(r"(Chrome|Firefox|Edge|Safari|Opera|Internet Explorer|Brave|IE) \([^()]+\)", re.IGNORECASE)
 
 
 @dataclass

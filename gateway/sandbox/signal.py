@@ -122,9 +122,7 @@ class SignalSession:
         )
 
     @classmethod
-    def respond(
-        cls, identity: KeyPair, signed: KeyPair, one_time: KeyPair | None, remote: bytes, base: bytes
-    ) -> SignalSession:
+    def respond(cls, identity: KeyPair, signed: KeyPair, one_time: KeyPair | None, remote: bytes, base: bytes) -> SignalSession:
         """Bob's side: *signed* is his signed prekey, his first ratchet key as well."""
         shared = signed.agree(remote) + identity.agree(base) + signed.agree(base)
         if one_time is not None:

@@ -65,9 +65,7 @@ class TlsTrust:
         leaf_file = directory / "leaf.pem"
         leaf_file.touch(mode=0o600)
         leaf_file.write_bytes(
-            leaf_key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
+            leaf_key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
             + leaf.public_bytes(serialization.Encoding.PEM)
         )
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from gateway.sandbox import pairing
+from gateway.sandbox.people import LinkedDevice, Person
 from gateway.sandbox.server import Sandbox
 
 CLIENT = Path(__file__).with_name("neonize_client.py")
@@ -87,6 +89,38 @@ class Neonize:
         await self._process.wait()
         await self._reader
         self._process._transport.close()  # type: ignore[attr-defined]
+
+    async def read(self, session: str, message_id: str) -> dict[str, Any]:
+        """The event of the message called *message_id*, once it has arrived and been decrypted."""
+        said = await self.event(
+            lambda said: (
+                said.get("session") == session
+                and said.get("event") == "Message"
+                and said["data"].get("Info", {}).get("ID") == message_id
+            )
+        )
+        data: dict[str, Any] = said["data"]
+        return data
+
+
+def somebody(sandbox: Sandbox, number: str) -> Person:
+    """Whoever has *number*."""
+    person = sandbox.world.people.person(number)
+    assert person is not None
+    return person
+
+
+async def link(sandbox: Sandbox, neonize: Neonize, session: str, database: Path, number: str) -> LinkedDevice:
+    """Open *session*, scan its code with the phone *number*, and wait until it is connected and has its push name."""
+    await neonize.open(session, database)
+    code = await neonize.happened(session, "QR")
+    device = await pairing.scan(sandbox.world, code, somebody(sandbox, number))
+    await neonize.happened(session, "Connected")
+    assert await sandbox.world.wait_until(lambda: device.online, SECONDS)
+    async with asyncio.timeout(SECONDS):
+        while not (await neonize.call(session, "client.get_me()"))["PushName"]:
+            await asyncio.sleep(0.01)  # no event tells: the name is in a patch that is fetched after connecting
+    return device
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
 _OUT = os.fdopen(os.dup(1), "w", buffering=1)
 os.dup2(2, 1)
 
-from google.protobuf.json_format import MessageToDict  # noqa: E402
+from google.protobuf.json_format import MessageToDict, ParseDict  # noqa: E402
 from google.protobuf.message import Message  # noqa: E402
 from neonize.aioze.client import NewAClient  # noqa: E402
 from neonize.aioze.events import EVENT_TO_INT  # noqa: E402
@@ -42,7 +42,7 @@ def plain(value: Any) -> Any:
         return base64.b64encode(value).decode()
     if isinstance(value, (str, int, float, bool, type(None))):
         return value
-    if hasattr(value, "__iter__"):
+    if hasattr(value, "__len__"):
         return [plain(item) for item in value]
     return repr(value)
 
@@ -58,6 +58,22 @@ def listen(session: str, client: NewAClient) -> None:
             say(session=session, event=name, data=plain(event))
 
         client.event(kind)(tell)
+
+
+async def voice(client: NewAClient, to: str, ogg: str, seconds: int, waveform: list[int]) -> Any:
+    """Upload base64 *ogg* and send it as a voice note."""
+    up = await client.upload(base64.b64decode(ogg), const.MediaType.MediaAudio)
+    audio = E2E.AudioMessage(
+        URL=up.url, directPath=up.DirectPath, mediaKey=up.MediaKey, fileEncSHA256=up.FileEncSHA256,
+        fileSHA256=up.FileSHA256, fileLength=up.FileLength, mimetype="audio/ogg; codecs=opus", seconds=seconds,
+        PTT=True, waveform=bytes(waveform),
+    )  # fmt: skip
+    return await client.send_message(jid(to), E2E.Message(audioMessage=audio))
+
+
+async def download(client: NewAClient, encoded: dict[str, Any]) -> Any:
+    """The file of a message that arrived, given as the JSON of its protobuf."""
+    return await client.download_any(ParseDict(encoded, E2E.Message()))
 
 
 async def main() -> None:
@@ -79,7 +95,8 @@ async def main() -> None:
                     task.add_done_callback(lambda done: None if done.cancelled() else done.exception())
                 result = None
             else:
-                names = {"client": clients[session], "jid": jid, "E2E": E2E, "const": const, "b64": base64.b64decode}
+                names = {"client": clients[session], "jid": jid, "E2E": E2E, "const": const, "voice": voice, "download": download}
+                names |= order.get("names", {})
                 result = eval(order["do"], names)
                 if inspect.isawaitable(result):
                     result = await result

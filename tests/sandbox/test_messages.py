@@ -2,45 +2,189 @@
 
 from __future__ import annotations
 
+import base64
 import os
 from pathlib import Path
 
 import pytest
 
-from gateway.sandbox import pairing
-from gateway.sandbox.people import Behaviour, LinkedDevice, Person
+from gateway.sandbox.compose import compose
+from gateway.sandbox.content import media_of
+from gateway.sandbox.media import unseal
+from gateway.sandbox.people import Behaviour, LinkedDevice
 from gateway.sandbox.server import Sandbox
 
-from .conftest import SECONDS, Neonize
+from .conftest import SECONDS, Neonize, link, somebody
 
 OWNER, CONTACT = "15550001111", "15550002222"
 
 
-def somebody(sandbox: Sandbox, number: str) -> Person:
-    person = sandbox.world.people.person(number)
-    assert person is not None
-    return person
-
-
 @pytest.fixture
 async def device(sandbox: Sandbox, neonize: Neonize, tmp_path: Path) -> LinkedDevice:
-    await neonize.open("a", tmp_path / "a.db")
-    linked = await pairing.scan(sandbox.world, await neonize.happened("a", "QR"), somebody(sandbox, OWNER))
-    await neonize.happened("a", "Connected")
-    return linked
+    return await link(sandbox, neonize, "a", tmp_path / "a.db", OWNER)
 
 
-async def test_a_text_arrives_and_its_receipts_come_back(
+async def test_texts_arrive_in_order_and_their_receipts_come_back(
     sandbox: Sandbox, neonize: Neonize, device: LinkedDevice
 ) -> None:
     somebody(sandbox, CONTACT).behaviour = Behaviour(deliver=0, read=0.05)
-    sent = await neonize.call("a", f"client.send_message(jid('{CONTACT}'), 'hello ✓')")
+    sent = [await neonize.call("a", f"client.send_message(jid('{CONTACT}'), 'hello {number}')") for number in range(3)]
+
+    records = [record.describe() for record in sandbox.world.records.find(to=CONTACT)]
+    assert [(facts["id"], facts["text"]) for facts in records] == [
+        (answer["ID"], f"hello {number}") for number, answer in enumerate(sent)
+    ]
+    for facts in records:
+        assert (facts["kind"], facts["copies"], facts["retries"], facts["ack"]) == ("text", 1, 0, "sent")
+        assert facts["decrypted_by"] == [CONTACT]
+        assert facts["own_copy"] is True
+        assert facts["bot_node"] is False
+    for answer in sent:
+        for kind in ("DELIVERED", "READ"):
+            await neonize.event(
+                lambda said, kind=kind, answer=answer: (
+                    said.get("event") == "Receipt"
+                    and said["data"]["Type"] == kind
+                    and said["data"]["MessageIDs"] == [answer["ID"]]
+                )
+            )
+    assert await sandbox.world.wait_until(lambda: not device.pending, SECONDS)
+
+
+async def test_a_voice_note_arrives_whole_with_its_seconds_and_waveform(
+    sandbox: Sandbox, neonize: Neonize, device: LinkedDevice
+) -> None:
+    somebody(sandbox, CONTACT).behaviour = Behaviour(deliver=0, read=0, play=0)
+    ogg, waveform = b"OggS" + os.urandom(5000), list(range(64))
+    sent = await neonize.call(
+        "a", f"voice(client, '{CONTACT}', ogg, 7, {waveform})", names={"ogg": base64.b64encode(ogg).decode()}
+    )
 
     [record] = sandbox.world.records.find(to=CONTACT)
     facts = record.describe()
-    assert (facts["id"], facts["text"], facts["kind"], facts["copies"]) == (sent["ID"], "hello ✓", "text", 1)
-    assert facts["bot_node"] is False
-    assert facts["own_copy"] is True
-    read = await neonize.event(lambda said: said.get("event") == "Receipt" and said["data"]["Type"] == "READ")
-    assert read["data"]["MessageIDs"] == [sent["ID"]]
-    assert await sandbox.world.wait_until(lambda: not device.pending, SECONDS)
+    assert facts["id"] == sent["ID"]
+    assert facts["kind"] == "voice"
+    assert (facts["mediatype"], facts["mimetype"], facts["seconds"]) == ("ptt", "audio/ogg; codecs=opus", 7)
+    assert facts["waveform"] == waveform
+    assert facts["size"] == len(ogg)
+    pointer = media_of(record.message)
+    assert pointer is not None
+    assert unseal(sandbox.world.media.get(pointer.encrypted_sha256), pointer.key, "audio", pointer.sha256) == ogg
+    await neonize.event(lambda said: said.get("event") == "Receipt" and said["data"]["Type"] == "PLAYED")
+
+
+async def test_what_contacts_write_is_decrypted_and_its_files_download(
+    sandbox: Sandbox, neonize: Neonize, device: LinkedDevice
+) -> None:
+    world, author, owner = sandbox.world, somebody(sandbox, CONTACT), somebody(sandbox, OWNER)
+    author.name = "Bea"
+    ogg = os.urandom(3000)
+
+    def write(**body: object) -> str:
+        return world.incoming.write(author, owner, compose(world, body, str(author.lid), str(author.lid)))
+
+    text = await neonize.read("a", write(text="hi"))
+    assert text["Message"]["conversation"] == "hi"
+    assert text["Info"]["Pushname"] == "Bea"
+    assert text["Info"]["MessageSource"]["SenderAlt"]["User"] == CONTACT
+    voice = await neonize.read("a", write(voice={"data": base64.b64encode(ogg).decode(), "seconds": 3, "waveform": [1] * 64}))
+    assert voice["Message"]["audioMessage"]["PTT"] is True
+    loaded = await neonize.call("a", "download(client, message)", names={"message": voice["Message"]})
+    assert base64.b64decode(loaded) == ogg
+    first = text["Info"]["ID"]
+    reaction = await neonize.read("a", write(reaction={"id": first, "from_me": True, "emoji": "👍"}))
+    assert reaction["Message"]["reactionMessage"]["text"] == "👍"
+    edit = await neonize.read("a", write(edit={"id": first, "text": "hello"}))
+    assert "hello" in str(edit["Message"])
+    revoke = await neonize.read("a", write(revoke={"id": first}))
+    assert revoke["Message"]["protocolMessage"]["key"]["ID"] == first
+    quoting = await neonize.read("a", write(text="indeed", quote=first))
+    assert quoting["Message"]["extendedTextMessage"]["contextInfo"]["stanzaID"] == first
+    assert await world.wait_until(lambda: not device.pending, SECONDS)
+
+
+async def test_a_message_typed_on_the_own_phone_reaches_the_companion(
+    sandbox: Sandbox, neonize: Neonize, device: LinkedDevice
+) -> None:
+    world, owner, contact = sandbox.world, somebody(sandbox, OWNER), somebody(sandbox, CONTACT)
+    message = compose(world, {"text": "from my phone"}, str(contact.lid), str(owner.lid))
+    arrived = await neonize.read("a", world.incoming.write(owner, owner, message, to=contact))
+    assert arrived["Info"]["MessageSource"]["IsFromMe"] is True
+    assert arrived["Info"]["MessageSource"]["Chat"]["User"] == contact.lid.user
+    assert "from my phone" in str(arrived["Message"])
+
+
+async def test_what_one_side_cannot_decrypt_is_encrypted_again(sandbox: Sandbox, neonize: Neonize, device: LinkedDevice) -> None:
+    world, author, owner = sandbox.world, somebody(sandbox, CONTACT), somebody(sandbox, OWNER)
+    message = compose(world, {"text": "garbled at first"}, str(author.lid), str(author.lid))
+    arrived = await neonize.read("a", world.incoming.write(author, owner, message, corrupt=True))
+    assert arrived["Message"]["conversation"] == "garbled at first"
+    assert world.incoming.retries >= 1
+
+    world.faults.add("decrypt", to=CONTACT, times=1)
+    await neonize.call("a", f"client.send_message(jid('{CONTACT}'), 'once more')")
+    [record] = world.records.find(to=CONTACT)
+    assert await world.wait_until(lambda: bool(record.decrypted_by), SECONDS)
+    assert record.describe()["text"] == "once more"
+    assert record.retries == 1
+    assert record.failures
+
+
+async def test_presence_chat_states_and_read_receipts_of_the_device_are_seen(
+    sandbox: Sandbox, neonize: Neonize, device: LinkedDevice
+) -> None:
+    world, author, owner = sandbox.world, somebody(sandbox, CONTACT), somebody(sandbox, OWNER)
+    message_id = world.incoming.write(author, owner, compose(world, {"text": "hi"}, str(author.lid), str(author.lid)))
+    await neonize.read("a", message_id)
+    assert await world.wait_until(lambda: not device.pending, SECONDS)
+    await neonize.call("a", "client.send_presence(const.Presence.AVAILABLE)")
+    await neonize.call(
+        "a",
+        f"client.send_chat_presence(jid('{CONTACT}'), const.ChatPresence.CHAT_PRESENCE_COMPOSING, "
+        "const.ChatPresenceMedia.CHAT_PRESENCE_MEDIA_AUDIO)",
+    )
+    await neonize.call(
+        "a",
+        f"client.mark_read('{message_id}', chat=jid('{author.lid.user}', 'lid'), sender=jid('{CONTACT}'), "
+        "receipt=const.ReceiptType.READ)",
+    )
+    await neonize.call("a", f"client.send_message(jid('{CONTACT}'), 'after all that')")
+
+    [record] = world.records.find(to=CONTACT)
+    assert [(state["state"], state["media"]) for state in record.chat_states] == [("composing", "audio")]
+    seen = {(entry.kind, entry.facts.get("state") or entry.facts.get("type")) for entry in world.seen}
+    assert seen >= {("presence", "available"), ("receipt", "read"), ("chat_state", "composing")}
+    assert device.available
+
+
+async def test_a_number_that_is_not_on_whatsapp_cannot_be_written_to(
+    sandbox: Sandbox, neonize: Neonize, device: LinkedDevice
+) -> None:
+    with pytest.raises(RuntimeError, match="no LID found"):
+        await neonize.call("a", "client.send_message(jid('15550000000'), 'hello?')")
+    answers = await neonize.call("a", f"client.is_on_whatsapp('+{CONTACT}', '+15550000000')")
+    assert {answer["Query"].lstrip("+"): answer.get("IsIn", False) for answer in answers} == {
+        CONTACT: True,
+        "15550000000": False,
+    }
+
+
+async def test_a_device_that_was_away_gets_everything_when_it_is_back(
+    sandbox: Sandbox, neonize: Neonize, device: LinkedDevice
+) -> None:
+    world, author, owner = sandbox.world, somebody(sandbox, CONTACT), somebody(sandbox, OWNER)
+    sent = await neonize.call("a", f"client.send_message(jid('{CONTACT}'), 'before the drop')")
+    connection = device.connection
+    assert connection is not None
+    world.faults.add("connect", times=1, mode="refuse")
+    connection.drop()
+    assert await world.wait_until(lambda: not device.online, SECONDS)
+    message_id = world.incoming.write(author, owner, compose(world, {"text": "missed"}, str(author.lid), str(author.lid)))
+    assert ("message", message_id) in device.pending
+
+    arrived = await neonize.read("a", message_id)
+    assert arrived["Message"]["conversation"] == "missed"
+    assert await world.wait_until(lambda: not device.pending, SECONDS)
+    assert device.logins >= 2
+    again = await neonize.call("a", f"client.send_message(jid('{CONTACT}'), 'after the drop')")
+    assert [record.id for record in world.records.find(to=CONTACT)] == [sent["ID"], again["ID"]]
