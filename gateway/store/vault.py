@@ -113,8 +113,8 @@ class Vault:
         elif master_key_file is not None:
             path, guarded = master_key_file, False
             if not path.exists():
-                raise VaultError("key_missing", f"The master key file {path} does not exist. Restore it from a backup; for a "
-                                                "new installation make one with: (umask 077; openssl rand -hex 32 > FILE)")
+                raise VaultError("key_missing", f"The master key file {path} does not exist. Restore it from a backup; for "
+                                                "a new installation make one with: (umask 077; openssl rand -hex 32 > FILE)")
         else:
             path, guarded = state_dir / KEY_FILE, False
             if not path.exists():
@@ -210,8 +210,8 @@ class Vault:
         return self._previous is not None
 
     def rotate(self, new_key: bytes | None = None) -> Vault:
-        """Puts a new master key into the key file and returns the vault that holds both. Then re-wrap every data key, rewrite
-        the check value, and call `finish_rotation`. A crash at any point is harmless: the old key stays in NAME.previous
+        """Puts a new master key into the key file and returns the vault that holds both. Then re-wrap every data key,
+        rewrite the check value, and call `finish_rotation`. A crash at any point is harmless: the old key stays in NAME.previous
         until the end, and `load` gives both. Raises VaultError('rotation_unfinished'), or 'key_missing' when the key is not
         in a file of ours (a credential is changed by its owner, the old one becoming `master-key.previous`)."""
         if self.rotating:
@@ -292,8 +292,8 @@ def _is_hex(text: bytes) -> bool:
 def _refuse_beside_data(state_dir: Path) -> None:
     """A new key beside old data would only hide that the old key is gone."""
     if state_dir.is_dir() and (any(state_dir.glob("*.db")) or any(state_dir.glob("*.check"))):
-        raise VaultError("key_missing", f"{state_dir / KEY_FILE} is missing, but {state_dir} holds data that was sealed with "
-                                        "it. Restore the key from a backup; without it the data cannot be read.")
+        raise VaultError("key_missing", f"{state_dir / KEY_FILE} is missing, but {state_dir} holds data that was sealed "
+                                        "with it. Restore the key from a backup; without it the data cannot be read.")
 
 
 def _create(path: Path, key: bytes) -> bool:

@@ -89,7 +89,8 @@ def test_the_url_alphabet_of_base64_is_read(tmp_path):
 
 @pytest.mark.parametrize("content", [
     b"", b"\n", b"CHANGE-ME", KEY[:31], KEY + b"\n", KEY.hex()[:62].encode(), KEY.hex()[:32].encode(),
-    base64.b64encode(KEY[:16]), base64.b64encode(KEY * 2), bytes(32), b"00" * 32, b"44 characters, but not one key in base64!!!!"])
+    base64.b64encode(KEY[:16]), base64.b64encode(KEY * 2), bytes(32), b"00" * 32,
+    b"44 characters, but not one key in base64!!!!"])
 def test_anything_else_is_no_key(tmp_path, content):
     assert refused(Vault.load, tmp_path, key_file(tmp_path / "k", content)).code == "key_malformed"
 
