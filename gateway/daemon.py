@@ -158,6 +158,12 @@ class _Server(uvicorn.Server):
         yield
 
 
+def http_server(gateway: Gateway) -> uvicorn.Server:
+    return _Server(uvicorn.Config(
+        api.build(gateway), loop="none", lifespan="off", log_config=None, access_log=False, server_header=False,
+        timeout_keep_alive=75, timeout_graceful_shutdown=int(gateway.settings.server.stop_seconds) or 1, backlog=2048))
+
+
 def url_of(sockets: list[socket.socket]) -> str:
     for s in sockets:
         if s.family in (socket.AF_INET, socket.AF_INET6):
@@ -209,10 +215,7 @@ async def serve(settings: Settings) -> int:
 
 async def _run(gateway: Gateway, sockets: list[socket.socket], stop: asyncio.Event) -> None:
     settings = gateway.settings
-    config = uvicorn.Config(api.build(gateway), loop="none", lifespan="off", log_config=None, access_log=False, server_header=False,
-                            timeout_keep_alive=75, timeout_graceful_shutdown=int(settings.server.stop_seconds) or 1,
-                            h11_max_incomplete_event_size=64 * 1024, backlog=2048)
-    server = _Server(config)
+    server = http_server(gateway)
     serving = asyncio.create_task(server.serve(sockets), name="http")
     await gateway.sessions.start()
     note_running(settings.state, sockets)

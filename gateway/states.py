@@ -86,6 +86,11 @@ class SessionState:
         """Nothing happens until somebody acts."""
         return self.status not in (Status.CONNECTED, Status.PENDING) and not self.reason.retry
 
+    @property
+    def needs_somebody(self) -> bool:
+        """It came to an end that nobody asked for."""
+        return self.is_terminal and self.reason.code != "stopped"
+
     def public(self) -> dict[str, Any]:
         return {"status": self.status.value, "reason": self.reason.code, "sentence": self.reason.sentence,
                 "detail": self.detail, "since": iso(self.since), "next_retry": iso(self.next_retry),

@@ -55,7 +55,7 @@ def present(live: LiveSession, head: int) -> ServerSentEvent:
         type_ = "connected"
         data |= {"jid": str(s.jid), "lid": str(s.lid) if s.lid else None, "phone_number": s.phone_number,
                  "push_name": s.push_name, "platform": s.platform}
-    elif live.state.is_terminal:
+    elif live.state.needs_somebody:
         type_ = "error"
         data |= {"code": live.state.reason.code, "message": live.state.reason.sentence, "action": live.state.reason.action}
     elif live.state.status is Status.DISCONNECTED:

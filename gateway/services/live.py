@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
@@ -73,6 +74,7 @@ class LiveSession:
         self._changed = asyncio.Condition()
         self._task: asyncio.Task[None] | None = None
         self._switching = asyncio.Lock()
+        self._stating = asyncio.Lock()
         self._log = log.bind(session=session.id)
 
     # ------------------------------------------------------------------ commands
@@ -128,7 +130,9 @@ class LiveSession:
                 await asyncio.wait([self._task])
                 self._task = None
             if activity is not None:
-                self._task = asyncio.create_task(self._guard(activity), name=f"session {self.session.id}")
+                # A context of its own: the request that asked for it is over long before it ends.
+                self._task = asyncio.create_task(self._guard(activity), name=f"session {self.session.id}",
+                                                 context=contextvars.Context())
 
     async def _guard(self, activity: Awaitable[None]) -> None:
         """One session's failure is that session's state."""
@@ -158,38 +162,41 @@ class LiveSession:
 
     # ------------------------------------------------------------------ state
 
-    async def _set_state(self, reason: str, *, detail: str = "", next_retry: float | None = None, until: float | None = None,
-                         extra: dict[str, Any] | None = None) -> None:
+    async def _set_state(self, reason: str, *, detail: str = "", next_retry: float | None = None,
+                         until: float | None = None) -> None:
         now = self._around.clock()
-        state = SessionState(REASONS[reason], now, detail, next_retry, until)
-        same = state.reason is self.state.reason and state.detail == self.state.detail and state.until == self.state.until
-        before, self.state = self.state, replace(state, since=self.state.since) if same else state
-        if state.status is Status.CONNECTED:
-            self.usable.set()
-        else:
-            self.usable.clear()
-        if not same or extra:
-            async with self._around.store.database.transaction() as tx:
-                await self._around.store.sessions.set_state(tx, self.session.id, self.state)
-                if state.status is Status.CONNECTED:
-                    await self._around.store.sessions.update(tx, self.session.id, last_connected_at=now, last_seen_at=now)
-                elif before.status is Status.CONNECTED:
-                    await self._around.store.sessions.update(tx, self.session.id, last_seen_at=now)
-                public = self.state.public()
-                if not same:
-                    await self._tell(tx, "status", now, public)
-                if state.status is Status.CONNECTED and not same:
-                    await self._tell(tx, "connected", now, self._who())
-                elif before.status is Status.CONNECTED and state.status is Status.DISCONNECTED:
-                    await self._tell(tx, "disconnected", now, public)
-                if self.state.is_terminal and not same:
-                    await self._tell(tx, "error", now, {"code": reason, "message": state.reason.sentence,
-                                                        "action": state.reason.action, "state": public})
-            await self._refresh()
-            if before.status is not self.state.status or self.state.is_terminal:
-                level = self._log.info if state.status in (Status.CONNECTED, Status.PENDING) else self._log.warning
-                level("session_state", status=state.status.value, reason=reason, detail=detail)
+        async with self._stating:
+            before, state = self.state, SessionState(REASONS[reason], now, detail, next_retry, until)
+            if state.status is not Status.CONNECTED:
+                self.usable.clear()
+            if (state.reason, state.detail, state.until) == (before.reason, before.detail, before.until):
+                self.state = replace(state, since=before.since)
+            else:
+                await self._store_state(before, state, now)
+                self.state = state
+            if state.status is Status.CONNECTED:
+                self.usable.set()
         await self._tell_changed()
+
+    async def _store_state(self, before: SessionState, state: SessionState, now: float) -> None:
+        sessions, id_, public = self._around.store.sessions, self.session.id, state.public()
+        async with self._around.store.database.transaction() as tx:
+            await sessions.set_state(tx, id_, state)
+            await self._tell(tx, "status", now, public)
+            if state.status is Status.CONNECTED:
+                await sessions.update(tx, id_, last_connected_at=now, last_seen_at=now)
+                await self._tell(tx, "connected", now, self._who())
+            elif before.status is Status.CONNECTED:
+                await sessions.update(tx, id_, last_seen_at=now)
+                if state.status is Status.DISCONNECTED:
+                    await self._tell(tx, "disconnected", now, public)
+            if state.needs_somebody:
+                await self._tell(tx, "error", now, {"code": state.reason.code, "message": state.reason.sentence,
+                                                    "action": state.reason.action, "state": public})
+        await self._refresh()
+        if before.status is not state.status or state.is_terminal:
+            level = self._log.info if state.status in (Status.CONNECTED, Status.PENDING) else self._log.warning
+            level("session_state", status=state.status.value, reason=state.reason.code, detail=state.detail)
 
     async def _tell(self, tx: Any, type: str, at: float, data: dict[str, Any]) -> None:
         await self._around.feed.tell(tx, owner=self.session.owner, session_id=self.session.id, type=type, at=at,
