@@ -104,7 +104,10 @@ class MediaStore:
         return _HOST + direct_path
 
     async def handle_upload(self, request: web.Request) -> web.Response:
-        """``POST /mms/{kind}/{token}?auth=..``: the token is the URL-safe base64 of the body's SHA-256."""
+        """``POST /mms/{kind}/{token}?auth=..``: the token is the URL-safe base64 of the body's SHA-256.
+
+        ``/newsletter/..`` takes files that are not encrypted.
+        """
         owner = self._world.people.device(request.query.get("auth", ""))
         if owner is None or owner.removed:
             return web.json_response({"error": "unauthorized"}, status=401)
@@ -119,7 +122,7 @@ class MediaStore:
             return web.json_response({"error": "the token is not the body's hash"}, status=400)
         self.uploads += 1
         path = self.put(body)
-        return web.json_response({"url": self.url(path), "direct_path": path})
+        return web.json_response({"url": self.url(path), "direct_path": path, "handle": digest.hex()})
 
     async def handle_download(self, request: web.Request) -> web.Response:
         """``GET /v/t62.7117-24/{name}``."""

@@ -77,6 +77,7 @@ def _acknowledge(world: World, device: LinkedDevice, record: MessageRecord, erro
         "from": record.stanza.address("to"),
         "t": now(),
         "error": error or None,
+        "server_id": record.sequence if record.to.endswith(NEWSLETTER) else None,
     }
     if device.connection is not None:
         device.connection.send(Node("ack", attrs))
@@ -90,6 +91,10 @@ def _is_retry(stanza: Node) -> bool:
 
 def _distribute(world: World, device: LinkedDevice, stanza: Node, to: Address, record: MessageRecord) -> None:
     """Give every addressed device its ciphertext: phones read it here, companions get a stanza of their own."""
+    plaintext = stanza.child("plaintext")
+    if plaintext is not None:
+        _publish(to, plaintext, record)
+        return
     participants, direct = stanza.child("participants"), stanza.child("enc")
     companions: dict[LinkedDevice, list[Node]] = {}
     for entry in participants.children if participants is not None else []:
@@ -114,6 +119,15 @@ def _distribute(world: World, device: LinkedDevice, stanza: Node, to: Address, r
             _read(world, device, person, direct, record)
     for companion, encrypted in companions.items():
         pass_on(device, companion, stanza, encrypted)
+
+
+def _publish(channel: Address, plaintext: Node, record: MessageRecord) -> None:
+    """A message to a newsletter is not encrypted: everybody can read it."""
+    try:
+        record.message = Message.FromString(plaintext.data)
+        record.decrypted_by.append(str(channel))
+    except DecodeError as error:
+        record.failures.append({"number": str(channel), "reason": str(error)})
 
 
 def _read_retry(world: World, device: LinkedDevice, stanza: Node, to: Address, record: MessageRecord) -> None:

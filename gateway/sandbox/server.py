@@ -45,6 +45,7 @@ class Sandbox:
             application = web.Application(client_max_size=256 * 1024 * 1024)
             application.router.add_get("/ws/chat", self._chat)
             application.router.add_post("/mms/{kind}/{token}", self.world.media.handle_upload)
+            application.router.add_post("/newsletter/{kind}/{token}", self.world.media.handle_upload)
             application.router.add_get("/v/t62.7117-24/{name}", self.world.media.handle_download)
             runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=1.0)
             await runner.setup()

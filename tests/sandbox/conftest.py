@@ -118,8 +118,9 @@ async def link(sandbox: Sandbox, neonize: Neonize, session: str, database: Path,
     await neonize.happened(session, "Connected")
     assert await sandbox.world.wait_until(lambda: device.online, SECONDS)
     async with asyncio.timeout(SECONDS):
+        # No event tells when: the name is in a patch that is fetched after connecting.
         while not (await neonize.call(session, "client.get_me()"))["PushName"]:
-            await asyncio.sleep(0.01)  # no event tells: the name is in a patch that is fetched after connecting
+            await asyncio.sleep(0.01)
     return device
 
 

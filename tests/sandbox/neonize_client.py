@@ -95,7 +95,15 @@ async def main() -> None:
                     task.add_done_callback(lambda done: None if done.cancelled() else done.exception())
                 result = None
             else:
-                names = {"client": clients[session], "jid": jid, "E2E": E2E, "const": const, "voice": voice, "download": download}
+                names = {
+                    "client": clients[session],
+                    "asyncio": asyncio,
+                    "jid": jid,
+                    "E2E": E2E,
+                    "const": const,
+                    "voice": voice,
+                    "download": download,
+                }
                 names |= order.get("names", {})
                 result = eval(order["do"], names)
                 if inspect.isawaitable(result):

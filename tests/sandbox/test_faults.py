@@ -1,0 +1,109 @@
+"""What goes wrong on purpose, as a stock neonize sees it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from gateway.sandbox import pairing
+from gateway.sandbox.faults import Faults, from_json
+from gateway.sandbox.people import LinkedDevice
+from gateway.sandbox.server import Sandbox
+
+from .conftest import SECONDS, Neonize, link, somebody
+
+OWNER, CONTACT = "15550001111", "15550002222"
+
+
+@pytest.fixture
+async def device(sandbox: Sandbox, neonize: Neonize, tmp_path: Path) -> LinkedDevice:
+    return await link(sandbox, neonize, "a", tmp_path / "a.db", OWNER)
+
+
+async def test_a_message_whose_ack_was_lost_arrives_twice_and_is_read_once(
+    sandbox: Sandbox, neonize: Neonize, device: LinkedDevice
+) -> None:
+    world = sandbox.world
+    world.faults.add("ack", to=CONTACT, times=1, mode="hold")
+    sending = asyncio.create_task(neonize.call("a", f"client.send_message(jid('{CONTACT}'), 'once')"))
+    assert await world.wait_until(lambda: len(world.records) == 1, SECONDS)
+    [record] = world.records.find(to=CONTACT)
+    assert record.ack == "held"
+    assert device.connection is not None
+    device.connection.drop()
+
+    sent = await sending
+
+    assert (record.id, record.copies, record.ack) == (sent["ID"], 2, "sent")
+    assert record.decrypted_by == [CONTACT]
+    assert [receipt["type"] for receipt in record.receipts] == ["delivered"]
+
+
+async def test_a_late_ack_is_waited_for_and_an_error_in_it_is_told(
+    sandbox: Sandbox, neonize: Neonize, device: LinkedDevice
+) -> None:
+    sandbox.world.faults.add("ack", to=CONTACT, times=1, mode="delay", seconds=0.3)
+    await neonize.call("a", f"client.send_message(jid('{CONTACT}'), 'late')")
+    sandbox.world.faults.add("ack", to=CONTACT, times=1, mode="error", code=463)
+    with pytest.raises(RuntimeError, match="server returned error 463"):
+        await neonize.call("a", f"client.send_message(jid('{CONTACT}'), 'refused')")
+    late, refused = sandbox.world.records.find(to=CONTACT)
+    assert (late.ack, late.decrypted_by) == ("sent", [CONTACT])
+    assert (refused.ack, refused.decrypted_by) == ("463", [])
+
+
+async def test_uploads_and_requests_fail_as_told_and_recover(sandbox: Sandbox, neonize: Neonize, device: LinkedDevice) -> None:
+    voice = f"voice(client, '{CONTACT}', 'T2dnUw==', 1, [])"
+    sandbox.world.faults.add("upload", device=OWNER, times=1, status=413)
+    with pytest.raises(RuntimeError, match="status code 413"):
+        await neonize.call("a", voice)
+    sandbox.world.faults.add("iq", xmlns="usync", times=1, mode="error", code=503)
+    with pytest.raises(RuntimeError, match="503"):
+        await neonize.call("a", voice)
+    await neonize.call("a", voice)
+    assert len(sandbox.world.records) == 1
+
+
+async def test_receipts_are_dropped_or_late(sandbox: Sandbox, neonize: Neonize, device: LinkedDevice) -> None:
+    sandbox.world.faults.add("receipt", to=CONTACT, times=1, mode="drop")
+    sandbox.world.faults.add("receipt", to=CONTACT, times=1, seconds=0.2)
+    await neonize.call("a", f"client.send_message(jid('{CONTACT}'), 'never told')")
+    late = await neonize.call("a", f"client.send_message(jid('{CONTACT}'), 'told later')")
+    told = await neonize.happened("a", "Receipt")
+    assert told["MessageIDs"] == [late["ID"]]
+
+
+async def test_whatsapp_may_ask_for_a_passkey_while_linking(sandbox: Sandbox, neonize: Neonize, tmp_path: Path) -> None:
+    sandbox.world.faults.add("pairing", mode="passkey", times=1)
+    await neonize.open("a", tmp_path / "a.db")
+    code = await neonize.happened("a", "QR")
+    # The client has made itself a new secret for the passkey: the code it shows is worth nothing any more.
+    with pytest.raises(pairing.PairingError, match="hmac-mismatch"):
+        await pairing.scan(sandbox.world, code, somebody(sandbox, OWNER))
+
+
+async def test_a_muted_device_hears_nothing_until_it_is_unmuted(sandbox: Sandbox, neonize: Neonize, device: LinkedDevice) -> None:
+    assert device.connection is not None
+    device.connection.muted = True
+    with pytest.raises(RuntimeError, match="Timeout"):
+        await neonize.call("a", "asyncio.wait_for(client.is_on_whatsapp('+15550002222'), 0.3)")
+    device.connection.muted = False
+    assert await neonize.call("a", "client.is_on_whatsapp('+15550002222')")
+
+
+def test_a_fault_applies_to_whom_it_names_as_often_as_it_says() -> None:
+    faults = Faults()
+    from_json(faults, {"kind": "ack", "device": "+15550001111", "times": 2, "mode": "hold"})
+    faults.add("receipt", type="read", mode="drop")
+    somebody_else, named = frozenset({"1"}), frozenset({"15550001111", "15550001111:1@s.whatsapp.net"})
+    assert faults.take("ack", device=somebody_else) is None
+    assert [faults.take("ack", device=named) is not None for _ in range(3)] == [True, True, False]
+    assert faults.take("receipt", type="delivered") is None
+    assert faults.take("receipt", type="read") is not None
+    assert [(rule["kind"], rule["hits"]) for rule in faults.describe()] == [("ack", 2), ("receipt", 1)]
+    assert faults.clear("ack") == 1
+    assert len(faults.describe()) == 1
+    with pytest.raises(ValueError, match="unknown fault"):
+        faults.add("weather")

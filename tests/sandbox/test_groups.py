@@ -1,0 +1,86 @@
+"""Groups, two linked programs that write to each other, notes to oneself and newsletters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gateway.sandbox import groups
+from gateway.sandbox.compose import compose
+from gateway.sandbox.people import LinkedDevice
+from gateway.sandbox.server import Sandbox
+
+from .conftest import SECONDS, Neonize, link, somebody
+
+OWNER, CONTACT, THIRD = "15550001111", "15550002222", "15550003333"
+
+
+@pytest.fixture
+async def device(sandbox: Sandbox, neonize: Neonize, tmp_path: Path) -> LinkedDevice:
+    return await link(sandbox, neonize, "a", tmp_path / "a.db", OWNER)
+
+
+async def test_every_member_reads_a_group_message_and_can_answer(
+    sandbox: Sandbox, neonize: Neonize, device: LinkedDevice
+) -> None:
+    world = sandbox.world
+    group = groups.create(world, "Trip", [OWNER, CONTACT, THIRD])
+    joined = await neonize.happened("a", "JoinedGroup")
+    assert "Trip" in str(joined)
+    for text in ("first", "second"):
+        await neonize.call("a", f"client.send_message(jid('{group.address.user}', 'g.us'), '{text}')")
+    first, second = (record.describe() for record in world.records.find(to=str(group.address)))
+    assert (first["text"], second["text"]) == ("first", "second")
+    assert sorted(first["decrypted_by"]) == sorted(second["decrypted_by"]) == [CONTACT, THIRD]
+    assert len(second["receipts"]) == 2
+
+    author = somebody(sandbox, CONTACT)
+    for text in ("third", "fourth"):
+        message = compose(world, {"text": text}, str(group.address), str(author.lid))
+        message_id = world.incoming.write(author, somebody(sandbox, OWNER), message, group=group)
+        said = await neonize.event(
+            lambda said, text=text, wanted=message_id: (
+                said.get("event") == "Message"
+                and said["data"]["Info"]["ID"] == wanted
+                and said["data"]["Message"].get("conversation") == text
+            )
+        )
+        assert said["data"]["Info"]["MessageSource"]["IsGroup"] is True
+    assert await world.wait_until(lambda: not device.pending, SECONDS)
+
+    with pytest.raises(RuntimeError, match="group"):
+        await neonize.call("a", "client.send_message(jid('120363000000099999', 'g.us'), 'nobody home')")
+
+
+async def test_two_linked_programs_write_to_each_other(
+    sandbox: Sandbox, neonize: Neonize, device: LinkedDevice, tmp_path: Path
+) -> None:
+    other = await link(sandbox, neonize, "b", tmp_path / "b.db", CONTACT)
+    sent = await neonize.call("a", f"client.send_message(jid('{CONTACT}'), 'ping')")
+    ping = await neonize.read("b", sent["ID"])
+    assert "ping" in str(ping["Message"])
+    await neonize.call(
+        "b",
+        f"client.mark_read('{sent['ID']}', chat=jid('{device.lid.user}', 'lid'), sender=jid('{OWNER}'), "
+        "receipt=const.ReceiptType.READ)",
+    )
+    await neonize.event(
+        lambda said: said.get("session") == "a" and said.get("event") == "Receipt" and said["data"]["Type"] == "READ"
+    )
+    answer = await neonize.call("b", f"client.send_message(jid('{OWNER}'), 'pong')")
+    assert "pong" in str((await neonize.read("a", answer["ID"]))["Message"])
+    assert await sandbox.world.wait_until(lambda: not device.pending and not other.pending, SECONDS)
+
+
+async def test_a_note_to_oneself_is_recorded(sandbox: Sandbox, neonize: Neonize, device: LinkedDevice) -> None:
+    await neonize.call("a", f"client.send_message(jid('{OWNER}'), 'remember')")
+    [record] = sandbox.world.records.find(to=OWNER)
+    assert await sandbox.world.wait_until(lambda: record.message is not None, SECONDS)
+    assert record.describe()["text"] == "remember"
+
+
+async def test_a_newsletter_takes_a_message_in_the_clear(sandbox: Sandbox, neonize: Neonize, device: LinkedDevice) -> None:
+    await neonize.call("a", "client.send_message(jid('120363111111111111', 'newsletter'), 'news')")
+    [record] = sandbox.world.records.find(to="120363111111111111@newsletter")
+    assert record.describe()["text"] == "news"
