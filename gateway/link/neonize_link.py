@@ -1,0 +1,239 @@
+"""`Link` over neonize: one session's live connection, its events on the event loop in WhatsApp's order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from gateway.events import ConnectFailed, LinkEvent, LoggedOut
+from gateway.jid import JID
+from gateway.link import failures, from_whatsapp, to_whatsapp
+from gateway.link.base import Account, LinkError, SendError, SessionFile
+from gateway.link.binding import Core, CoreSession, NotRunning
+from gateway.link.session_store import Device, SessionFileError, SessionStore
+from gateway.link.threads import in_thread
+from gateway.messages import MediaRef, MessageKey, Outgoing, SendReceipt
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+_MEDIA = {"image": 0, "video": 1, "audio": 2, "document": 3}
+_NOT_OPEN = "the link is not open"
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long each thing may take, in seconds. The core itself waits 75 s for an acknowledgement or an answer, and longer
+    where it sent a message again after the connection broke."""
+
+    ack: float = 100.0
+    upload: float = 600.0
+    download: float = 600.0
+    call: float = 80.0
+    close: float = 12.0
+
+
+class NeonizeLink:
+    """See `base.Link`. Made by `NeonizeLinks.link`."""
+
+    def __init__(self, core: Core, store: SessionStore, file: SessionFile, sink: Callable[[LinkEvent], None],
+                 patience: Patience) -> None:
+        self._core, self._store, self._file, self._patience = core, store, file, patience
+        self._sink: Callable[[LinkEvent], None] | None = sink
+        self._session: CoreSession | None = None
+        self._own: Device | None = None
+        self._uploads = asyncio.Semaphore(2)
+
+    # ------------------------------------------------------------------ the connection
+
+    async def open(self) -> None:
+        if self._sink is None or self._session is not None:
+            return
+        loop = asyncio.get_running_loop()
+        try:
+            self._own = await in_thread(lambda: self._store.device(self._file), self._name("device"))
+        except SessionFileError as error:
+            loop.call_soon(self._tell, ConnectFailed(f"store_damaged: {error}"))
+            return
+        if self._own is None:
+            # Opened all the same, the core would show QR codes to nobody and never end.
+            loop.call_soon(self._tell, LoggedOut(True, "unknown_logout", "no device is linked in this session's file"))
+            return
+        if self._sink is None or self._session is not None:
+            return
+
+        def post(function: Callable[..., None], *arguments: Any) -> None:
+            with contextlib.suppress(RuntimeError):         # the loop is closed
+                loop.call_soon_threadsafe(function, *arguments)
+
+        session: CoreSession
+        session = self._session = self._core.session(
+            self._store.dsn(self._file), label=self._file.session_id, events=from_whatsapp.SUBSCRIBED,
+            on_event=lambda code, data: post(self._arrived, session, code, data),
+            on_end=lambda error: post(self._ended, session, error))
+        session.start()
+
+    def _arrived(self, session: CoreSession, code: int, data: bytes) -> None:
+        if code != 0 and session is self._session:          # 0: the core is ready for calls, Connected is still to come
+            self._tell(from_whatsapp.from_whatsapp(code, data))
+
+    def _ended(self, session: CoreSession, error: str) -> None:
+        if session is not self._session:
+            return
+        self._session = None
+        meaning = from_whatsapp.ended(error)
+        self._tell(meaning if meaning is not None else ConnectFailed(error))
+
+    def _tell(self, event: LinkEvent) -> None:
+        if self._sink is None:
+            return
+        try:
+            self._sink(event)
+        except Exception:
+            log.exception("session %s: %s could not be handled", self._file.session_id, type(event).__name__)
+
+    async def close(self) -> None:
+        self._sink = None
+        session = self._session
+        if session is not None:
+            stopping = in_thread(session.stop, self._name("stop"))
+            done, _ = await asyncio.wait({stopping}, timeout=self._patience.close)
+            if done:
+                self._session = None
+                stopping.result()
+            else:
+                log.warning("session %s: the core has not stopped within %g s; it is left to end by itself",
+                            self._file.session_id, self._patience.close)
+                stopping.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+        await in_thread(lambda: self._store.release(self._file), self._name("release"))
+
+    async def account(self) -> Account | None:
+        try:
+            device = await in_thread(lambda: self._store.device(self._file), self._name("device"))
+        except SessionFileError as error:
+            raise LinkError(str(error), "storage_unavailable") from error
+        return Account(device.jid, device.lid, device.push_name, device.platform) if device is not None else None
+
+    # ------------------------------------------------------------------ sending
+
+    async def send(self, to: JID, message: Outgoing, secret: bytes) -> SendReceipt:
+        session, own = self._session, self._own
+        if session is None or own is None or self._sink is None:
+            raise SendError("session_not_connected", _NOT_OPEN, retry=True)
+        uploaded = None
+        if attached := to_whatsapp.attachment(message):
+            async with self._uploads:
+                uploaded = await self._upload(session, *attached)
+        payload = to_whatsapp.payload(message, secret, own=own.jid, uploaded=uploaded).SerializeToString()
+        address = to_whatsapp.jid_bytes(to.non_ad())
+        try:
+            answer = await self._in_core(
+                lambda: session.call("SendMessage", address, len(address), payload, len(payload)), self._patience.ack)
+        except NotRunning:
+            raise SendError("session_not_connected", _NOT_OPEN, retry=True) from None
+        except TimeoutError:
+            raise SendError("send_unconfirmed", f"no acknowledgement within {self._patience.ack:g} s", certain=False) from None
+        sent = self._read("SendMessageReturnFunction", answer)
+        if sent.Error:
+            raise failures.send_error(sent.Error)
+        return SendReceipt(sent.SendResponse.ID, sent.SendResponse.Timestamp)
+
+    async def _upload(self, session: CoreSession, kind: str, data: bytes) -> to_whatsapp.Uploaded:
+        try:
+            answer = await self._in_core(lambda: session.call("Upload", data, len(data), _MEDIA[kind]), self._patience.upload)
+        except NotRunning:
+            raise SendError("session_not_connected", _NOT_OPEN, retry=True) from None
+        except TimeoutError:
+            raise SendError("upload_failed", f"not uploaded within {self._patience.upload:g} s", retry=True) from None
+        result = self._read("UploadReturnFunction", answer)
+        if result.Error:
+            raise failures.upload_error(result.Error)
+        at = result.UploadResponse
+        return to_whatsapp.Uploaded(at.url, at.DirectPath, at.MediaKey, at.FileSHA256, at.FileEncSHA256, len(data))
+
+    async def find_sent(self, secret: bytes) -> str | None:
+        try:
+            return await in_thread(lambda: self._store.sent_id(self._file, secret), self._name("find"))
+        except LookupError as error:
+            raise LinkError(str(error), "session_gone") from error
+        except SessionFileError as error:
+            raise LinkError(str(error), "storage_unavailable") from error
+
+    # ------------------------------------------------------------------ other calls
+
+    async def is_on_whatsapp(self, numbers: Sequence[str]) -> dict[str, JID | None]:
+        found: dict[str, JID | None] = dict.fromkeys(numbers)
+        if not found:
+            return found
+        asked = " ".join(f"+{number}" for number in found).encode()
+        result = self._read("IsOnWhatsAppReturnFunction", await self._call("IsOnWhatsApp", asked))
+        if result.Error and not result.Error.startswith("Function returned nothing"):
+            raise LinkError(result.Error)
+        for one in result.IsOnWhatsAppResponse:
+            number = one.Query.lstrip("+")
+            if one.IsIn and number in found and one.JID.User:
+                found[number] = from_whatsapp.jid(one.JID).non_ad()
+        return found
+
+    async def set_presence(self, available: bool) -> None:
+        self._accepted(await self._call("SendPresence", b"available" if available else b"unavailable"))
+
+    async def chat_presence(self, chat: JID, state: Literal["composing", "recording", "paused"]) -> None:
+        address = to_whatsapp.jid_bytes(chat.non_ad())
+        self._accepted(await self._call("SendChatPresence", address, len(address), int(state == "paused"),
+                                        int(state == "recording")))
+
+    async def mark_read(self, keys: Sequence[MessageKey], played: bool = False) -> None:
+        if not keys:
+            return
+        if len({(key.chat, key.sender) for key in keys}) > 1:
+            raise LinkError("messages of one chat and sender are marked together", "bad_request")
+        chat, sender = to_whatsapp.jid_bytes(keys[0].chat.non_ad()), to_whatsapp.jid_bytes(keys[0].sender)
+        self._accepted(await self._call(
+            "MarkRead", " ".join(key.id for key in keys).encode(), int(time.time()), chat, len(chat), sender, len(sender),
+            b"played" if played else b"read"))
+
+    async def download(self, media: MediaRef) -> bytes:
+        answer = await self._call(
+            "DownloadMediaWithPath", media.direct_path.encode(), media.file_enc_sha256, len(media.file_enc_sha256),
+            media.file_sha256, len(media.file_sha256), media.media_key, len(media.media_key),
+            min(media.file_length, 2**31 - 1), _MEDIA[media.type], b"", seconds=self._patience.download)
+        result = self._read("DownloadReturnFunction", answer)
+        if result.Error:
+            raise LinkError(result.Error, "media_unavailable")
+        content: bytes = result.Binary
+        return content
+
+    async def logout(self) -> None:
+        self._accepted(await self._call("Logout"))
+
+    # ------------------------------------------------------------------ how calls are made
+
+    async def _call(self, function: str, *arguments: Any, seconds: float | None = None) -> bytes:
+        session = self._session
+        if session is None or self._sink is None:
+            raise LinkError(_NOT_OPEN, "session_not_connected")
+        try:
+            return await self._in_core(lambda: session.call(function, *arguments), seconds or self._patience.call)
+        except NotRunning:
+            raise LinkError(_NOT_OPEN, "session_not_connected") from None
+        except TimeoutError:
+            raise LinkError(f"WhatsApp did not answer {function} in time") from None
+
+    async def _in_core(self, call: Callable[[], bytes], seconds: float) -> bytes:
+        async with asyncio.timeout(seconds):
+            return await in_thread(call, self._name("call"))
+
+    def _read(self, kind: str, answer: bytes) -> Any:
+        return getattr(self._core.library.neonize, kind).FromString(answer)
+
+    def _accepted(self, answer: bytes) -> None:
+        if answer:
+            raise LinkError(answer.decode(errors="replace"))
+
+    def _name(self, what: str) -> str:
+        return f"{what} {self._file.session_id}"
