@@ -12,7 +12,7 @@ from typing import Any
 
 from gateway.link import session_sqlite as S
 from gateway.link.sealed_store import SealedStore
-from gateway.link.sealing.client import Connection, SqliteError
+from gateway.link.sealing.client import Connection, SqliteError  # noqa: F401  (for the code that is run)
 
 KEY, OTHER = bytes(range(32)), bytes(range(7, 39))
 SECRET = b"PLANTED-SECRET-KEY-MATERIAL"
@@ -25,6 +25,8 @@ UPSERT = ("INSERT INTO whatsmeow_sessions (our_jid, their_id, session) VALUES (?
 
 _LOG = C.CFUNCTYPE(None, C.c_void_p, C.c_int)
 _log = _LOG(lambda text, length: None)
+_ignore_string = C.CFUNCTYPE(None, C.c_void_p, C.c_void_p)(lambda a, b: None)
+_ignore_event = C.CFUNCTYPE(None, C.c_char_p, C.c_void_p, C.c_int, C.c_int)(lambda a, b, c, d: None)
 
 
 def tell(**values: Any) -> None:
@@ -51,6 +53,51 @@ def put_device(path: Path, mark: bytes = b"") -> None:
     with S.connect(path) as connection:
         connection.query(DEVICE, JID, "20000000002@lid", 4242, key(32), key(32), key(32), 1, key(64), key(32), key(80), key(64),
                          key(32), key(64), "android", "", "bench")
+
+
+class _Proxy(C.Structure):
+    _fields_ = [("address", C.c_char_p), ("no_websocket", C.c_bool), ("only_login", C.c_bool), ("no_media", C.c_bool)]
+
+
+def go_client(dsn: str, name: bytes = b"bench") -> None:
+    """A client of whatsmeow's with a paired device, whose dial failed: its proxy is a closed port of this machine. Its calls that
+    only write to the store work."""
+    library = SealedStore.installed().library
+    library.Neonize.restype = C.c_void_p
+    library.Neonize.argtypes = [C.c_char_p, C.c_char_p, C.c_char_p, C.c_int, C.c_int, C.c_char_p, *[C.c_void_p] * 4, C.c_char_p,
+                                C.c_int, C.c_char_p, C.c_int, C.c_char_p, C.c_int, C.c_void_p]
+    library.PutPinned.restype, library.PutPinned.argtypes = C.c_void_p, [C.c_char_p, C.c_char_p, C.c_int, C.c_bool]
+    proxy = _Proxy(b"http://127.0.0.1:9", False, False, False)
+    ignore = [C.cast(f, C.c_void_p) for f in (_ignore_string, _ignore_string, _ignore_event, _log)]
+    answer = library.Neonize(dsn.encode(), name, b"", 0, 0, b"ERROR", *ignore, b"", 0, b"", 0, b"", 0, C.byref(proxy))
+    assert answer, "the dial should have failed"
+
+
+def go_put(user: str, pinned: bool = True, name: bytes = b"bench") -> str:
+    """One commit by Go (a chat setting of `user`); the error, or nothing."""
+    jid = b"".join((_field(1, user.encode()), b"\x10\0\x18\0\x20\0", _field(5, b"s.whatsapp.net"), b"\x30\0"))
+    library = SealedStore.installed().library
+    pointer = library.PutPinned(name, jid, len(jid), pinned)
+    if not pointer:
+        return ""
+    answer = C.string_at(pointer).decode(errors="replace")
+    library.FreeString(pointer)
+    return answer
+
+
+def _field(number: int, content: bytes) -> bytes:
+    return bytes((number << 3 | 2, len(content))) + content
+
+
+def fill(connection: Connection, rows: int = 300) -> None:
+    """Tables `t` (rows with the planted secret) and `big` (a row over many overflow pages)."""
+    connection.query("PRAGMA journal_mode=WAL")
+    connection.query("PRAGMA synchronous=FULL")
+    connection.query("CREATE TABLE t (n INTEGER PRIMARY KEY, b BLOB)")
+    connection.query("CREATE TABLE big (b BLOB)")
+    for _ in range(rows):
+        connection.query("INSERT INTO t (b) VALUES (?)", SECRET + os.urandom(400))
+    connection.query("INSERT INTO big VALUES (?)", os.urandom(40_000))
 
 
 def main(folder: str, code: str) -> None:
