@@ -25,13 +25,13 @@ from gateway.audio.limits import AudioLimits
 from gateway.audio.pool import Transcoder
 from gateway.config import Settings
 from gateway.errors import ConfigError
-from gateway.link.base import Links
+from gateway.link.base import Generations, Links
 from gateway.media.fetch import Fetcher
 from gateway.services.feed import Feed
 from gateway.services.gateway import Gateway
 from gateway.services.keys import Keys
 from gateway.services.ledger import Ledger
-from gateway.services.live import Generation, Surroundings
+from gateway.services.live import Surroundings
 from gateway.services.outbox import Outbox
 from gateway.services.preparing import Preparing
 from gateway.services.receiving import Receiving
@@ -79,17 +79,27 @@ def load_vault(settings: Settings) -> Vault:
 
 
 @asynccontextmanager
-async def real_links(settings: Settings, store: Store) -> AsyncIterator[tuple[Links, Generation | None]]:
-    """WhatsApp through neonize. Everything that knows it is imported here, once logging is set up."""
-    from gateway.link.neonize_link import open_links
+async def real_links(settings: Settings) -> AsyncIterator[tuple[Links, Generations]]:
+    """WhatsApp through neonize, its keys sealed. All that knows it is imported here, once logging is set up. Raises
+    CoreUnavailable, SealingUnavailable."""
+    from gateway.link.generations import FileGenerations
+    from gateway.link.library import installed_library
+    from gateway.link.neonize_links import NeonizeLinks
+    from gateway.link.sealed_store import SealedStore
 
-    async with open_links(state=settings.state, proxy=settings.whatsapp.proxy or None,
-                          device_name=settings.whatsapp.device_name) as opened:
-        yield opened
+    sealed = SealedStore.install(installed_library())
+    sealed.on_failure = lambda what, sentence: log.error("sealed_store_failure", what=what, text=sentence)
+    await asyncio.to_thread(sealed.self_test, settings.state)
+    links = NeonizeLinks(sealed, proxy=settings.whatsapp.proxy or None,
+                         device_name=settings.whatsapp.device_name, spare=True)
+    try:
+        yield links, FileGenerations(sealed)
+    finally:
+        await links.close()
 
 
 @asynccontextmanager
-async def build(settings: Settings, store: Store, links: Links, opened: Generation | None) -> AsyncIterator[Gateway]:
+async def build(settings: Settings, store: Store, links: Links, generations: Generations | None) -> AsyncIterator[Gateway]:
     """The services, started; stopped in order when the block ends."""
     clock = time.time
     async with AsyncExitStack() as stack:
@@ -100,11 +110,11 @@ async def build(settings: Settings, store: Store, links: Links, opened: Generati
             user_agent=f"wagateway/{VERSION}"))
         transcoder = Transcoder(AudioLimits(max_bytes=settings.audio.max_bytes, max_seconds=settings.audio.max_seconds))
         stack.callback(transcoder.close)
-        keys = Keys(store, settings.plans, clock)
+        keys = Keys(store.database, settings.plans, clock)
         ledger = Ledger(store.messages, store.usage, feed)
         preparing = Preparing(settings, fetcher, transcoder)
         around = Surroundings(settings, store, links, feed, ledger, Receiving(store.database, store.messages, ledger, feed),
-                              preparing.prepare, clock, random.Random(), opened)
+                              preparing.prepare, clock, random.Random(), generations)
 
         def sessions_of_plan(key: Key) -> int:
             return keys.plan(key).sessions
@@ -207,8 +217,8 @@ async def serve(settings: Settings) -> int:
             sockets = listen(settings)
             for s in sockets:
                 stack.callback(s.close)
-            links, opened = await stack.enter_async_context(real_links(settings, store))
-            gateway = await stack.enter_async_context(build(settings, store, links, opened))
+            links, generations = await stack.enter_async_context(real_links(settings))
+            gateway = await stack.enter_async_context(build(settings, store, links, generations))
             await _run(gateway, sockets, stop)
     return 0
 

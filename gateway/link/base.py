@@ -117,3 +117,17 @@ class Links(Protocol):
 
     async def close(self) -> None:
         """When all links are closed: lets go of what the process holds."""
+
+
+class StoreDamaged(Exception):
+    """A session's file does not open; the text says why."""
+
+
+class Generations(Protocol):
+    """A session's file counts its openings, so that one put back from a backup is recognised."""
+
+    async def read(self, file: SessionFile) -> int:
+        """Raises StoreDamaged."""
+
+    async def bump(self, file: SessionFile, at_least: int) -> int:
+        """One more than the file's number, and more than `at_least`; durable. Raises StoreDamaged."""

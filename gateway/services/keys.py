@@ -10,9 +10,10 @@ from datetime import UTC, datetime, timedelta
 
 from gateway.config import Plan
 from gateway.errors import GatewayError, InvalidField
+from gateway.store.database import Database
 from gateway.store.keys import SCOPES, Key
-from gateway.store.store import Store
-from gateway.store.usage import day_of
+from gateway.store.keys import Keys as KeyRows
+from gateway.store.usage import Usage, day_of
 
 MINUTE, DAY = 60.0, 86_400.0
 _NOTE_USE_EVERY = 60.0
@@ -43,8 +44,9 @@ class Quota:
 
 
 class Keys:
-    def __init__(self, store: Store, plans: Mapping[str, Plan], clock: Callable[[], float] = time.time) -> None:
-        self._store, self._plans, self._clock = store, plans, clock
+    def __init__(self, database: Database, plans: Mapping[str, Plan], clock: Callable[[], float] = time.time) -> None:
+        self._database, self._rows, self._usage = database, KeyRows(database), Usage(database)
+        self._plans, self._clock = plans, clock
         self._requests: dict[str, deque[float]] = {}
         self._noted: dict[str, float] = {}
 
@@ -54,14 +56,14 @@ class Keys:
 
     async def authenticate(self, text: str) -> Key:
         """Raises `unauthorized`; the same for a wrong, an unknown and a revoked key."""
-        key = await self._store.keys.of_text(text)
+        key = await self._rows.of_text(text)
         if key is None:
             raise GatewayError("unauthorized")
         now = self._clock()
         if now - self._noted.get(key.id, 0) > _NOTE_USE_EVERY:
             self._noted[key.id] = now
-            async with self._store.database.transaction() as tx:
-                await self._store.keys.used(tx, key.id, now)
+            async with self._database.transaction() as tx:
+                await self._rows.used(tx, key.id, now)
         return key
 
     @staticmethod
@@ -90,7 +92,7 @@ class Keys:
         """Before a message is accepted. Raises `rate_limited` (a day's) or `quota_exceeded` (the month's)."""
         plan, now = self.plan(key), self._clock()
         if plan.messages_per_day:
-            used, first = await self._store.usage.accepted_since(key.owner, now - DAY)
+            used, first = await self._usage.accepted_since(key.owner, now - DAY)
             if used >= plan.messages_per_day:
                 wait = (first or now) + DAY - now
                 raise GatewayError("rate_limited", f"The plan '{key.plan}' allows {plan.messages_per_day} messages a day.",
@@ -105,8 +107,8 @@ class Keys:
         plan, now = self.plan(key), self._clock()
         start = datetime.fromtimestamp(now, UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
         end = (start + timedelta(days=32)).replace(day=1)
-        month = await self._store.usage.totals(key.owner, day_of(start.timestamp()))
-        day, _ = await self._store.usage.accepted_since(key.owner, now - DAY)
+        month = await self._usage.totals(key.owner, day_of(start.timestamp()))
+        day, _ = await self._usage.accepted_since(key.owner, now - DAY)
         return Quota(plan.messages_per_day, day, plan.messages_per_month, month.accepted, month.sent, month.delivered,
                      month.failed, start.timestamp(), end.timestamp())
 
@@ -120,23 +122,23 @@ class Keys:
             raise InvalidField("scope", f"one of {', '.join(SCOPES)}")
         if plan not in self._plans:
             raise InvalidField("plan", f"one of {', '.join(self._plans)}")
-        async with self._store.database.transaction() as tx:
-            return await self._store.keys.create(tx, name=name.strip(), scope=scope, plan=plan, at=self._clock())
+        async with self._database.transaction() as tx:
+            return await self._rows.create(tx, name=name.strip(), scope=scope, plan=plan, at=self._clock())
 
     async def rotate(self, id_: str) -> tuple[Key, str]:
         """A second text for the same owner; the old one works until it is revoked. Raises not_found."""
-        old = await self._store.keys.one(id_)
+        old = await self._rows.one(id_)
         if old is None or old.revoked_at is not None:
             raise GatewayError("not_found", "There is no key of that id.")
-        async with self._store.database.transaction() as tx:
-            return await self._store.keys.create(tx, name=old.name, scope=old.scope, plan=old.plan, at=self._clock(),
+        async with self._database.transaction() as tx:
+            return await self._rows.create(tx, name=old.name, scope=old.scope, plan=old.plan, at=self._clock(),
                                                  replaces=old)
 
     async def revoke(self, id_: str) -> None:
         """Raises not_found."""
-        async with self._store.database.transaction() as tx:
-            if not await self._store.keys.revoke(tx, id_, self._clock()):
+        async with self._database.transaction() as tx:
+            if not await self._rows.revoke(tx, id_, self._clock()):
                 raise GatewayError("not_found", "There is no valid key of that id.")
 
     async def all(self) -> list[Key]:
-        return await self._store.keys.all()
+        return await self._rows.all()

@@ -18,7 +18,7 @@ import structlog
 from gateway import events
 from gateway.config import Settings
 from gateway.jid import shorten
-from gateway.link.base import Link, LinkError, Links, SessionFile
+from gateway.link.base import Generations, Link, LinkError, Links, SessionFile, StoreDamaged
 from gateway.services.feed import Feed
 from gateway.services.ledger import Ledger
 from gateway.services.pacing import Pace
@@ -36,7 +36,6 @@ PAIRING_GIVES_UP = 600.0                        # WhatsApp unreachable for this 
 CLOSE_SECONDS = 12.0
 CATCH_UP_SECONDS = 20.0                         # the offline sync's end is told; if it is not, this is the limit
 
-Generation = Callable[[SessionFile], Awaitable[int]]
 # How holding a link ended: for good (None), or (reason, detail, seconds until the next dial, None: our own back-off).
 Outcome = tuple[str, str, float | None] | None
 GO_ON: Outcome = ("", "", None)
@@ -55,7 +54,7 @@ class Surroundings:
     prepare: Prepare
     clock: Callable[[], float]
     chance: random.Random
-    opened: Generation | None = None            # notes that a session's keys are opened: the file's new generation
+    generations: Generations | None = None
     metrics: Metrics = field(default_factory=Metrics)
 
 
@@ -313,7 +312,7 @@ class LiveSession:
     async def _hold_once(self) -> Outcome:
         """One link, opened and closed. None: it ended for good; else (reason, detail, seconds or None) to dial again."""
         file = self._file()
-        if self._around.opened is not None and not await self._check_generation(file, self._around.opened):
+        if self._around.generations is not None and not await self._check_generation(file, self._around.generations):
             return None
         inbox: asyncio.Queue[events.LinkEvent] = asyncio.Queue()
         link = self._around.links.link(file, inbox.put_nowait)
@@ -350,15 +349,19 @@ class LiveSession:
             raise error
         return task.done()
 
-    async def _check_generation(self, file: SessionFile, opened: Generation) -> bool:
-        """The keys' file counts its openings; one that counts less than we remember was put back from a backup, and its
-        ratchets are behind what the other side has seen."""
-        generation = await opened(file)
-        stale = generation <= self.session.generation
-        if stale and not self._around.settings.whatsapp.accept_stale_restore:
-            await self._set_state("stale_restore", detail=f"generation {generation} of at least {self.session.generation + 1}")
+    async def _check_generation(self, file: SessionFile, generations: Generations) -> bool:
+        """A file that counts less than we remember was put back from a backup: its ratchets are behind what the other side
+        has seen."""
+        known = self.session.generation
+        try:
+            found = await generations.read(file)
+            if found < known and not self._around.settings.whatsapp.accept_stale_restore:
+                await self._set_state("stale_restore", detail=f"the keys' generation is {found}, the last one used {known}")
+                return False
+            await self._update(generation=await generations.bump(file, known))
+        except StoreDamaged as error:
+            await self._set_state("store_damaged", detail=str(error))
             return False
-        await self._update(generation=generation)
         return True
 
     async def _handle(self, event: events.LinkEvent, link: Link, sender: Sender, tasks: list[asyncio.Task[None]]) -> Outcome:

@@ -1,0 +1,90 @@
+"""`wagateway keys`: API keys, whether the daemon runs or not."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Annotated, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from gateway.cli.exits import ConfigOption, plainly, read_settings
+from gateway.config import Settings
+from gateway.services.keys import Keys
+from gateway.store.database import Database
+from gateway.store.store import DATABASE, open_store
+from gateway.times import iso
+
+T = TypeVar("T")
+app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
+
+
+@asynccontextmanager
+async def _keys(settings: Settings) -> AsyncIterator[Keys]:
+    """Needs no master key once the database is there: under systemd only the daemon can read that."""
+    from gateway.daemon import load_vault
+
+    state = settings.state
+    if (state / DATABASE).exists():
+        async with Database(state / DATABASE) as database:
+            yield Keys(database, settings.plans)
+    else:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        async with open_store(state, load_vault(settings)) as store:
+            yield Keys(store.database, settings.plans)
+
+
+def _run(settings: Settings, work: Callable[[Keys], Awaitable[T]]) -> T:
+    async def run() -> T:
+        async with _keys(settings) as keys:
+            return await work(keys)
+
+    with plainly():
+        return asyncio.run(run())
+
+
+@app.command("create")
+def create(
+    name: Annotated[str, typer.Argument(help="What the key is for.")],
+    scope: Annotated[str, typer.Option(help="admin, full, send or read.")] = "full",
+    plan: Annotated[str, typer.Option(help="A plan of the settings: its limits.")] = "unlimited",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Make a key. Its text is the last line printed, and cannot be shown again."""
+    key, text = _run(read_settings(config), lambda keys: keys.create(name=name, scope=scope, plan=plan))
+    if as_json:
+        print(json.dumps({"id": key.id, "name": key.name, "scope": key.scope, "plan": key.plan, "key": text}))
+    else:
+        typer.echo(f"Key '{key.name}' ({key.id}), scope {key.scope}, plan {key.plan}. Keep it, it is shown only now:", err=True)
+        print(text)
+
+
+@app.command("list")
+def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False, config: ConfigOption = None) -> None:
+    """List the keys."""
+    rows = _run(read_settings(config), lambda keys: keys.all())
+    if as_json:
+        print(json.dumps([{"id": k.id, "name": k.name, "scope": k.scope, "plan": k.plan, "created_at": iso(k.created_at),
+                           "last_used_at": iso(k.last_used_at), "revoked_at": iso(k.revoked_at)} for k in rows]))
+        return
+    table = Table("id", "name", "scope", "plan", "created", "last used", "revoked", box=None)
+    for k in rows:
+        table.add_row(k.id, k.name, k.scope, k.plan, *(_day(t) for t in (k.created_at, k.last_used_at, k.revoked_at)))
+    Console().print(table)
+
+
+def _day(at: float | None) -> str:
+    text = iso(at)
+    return text[:16].replace("T", " ") if text else "-"
+
+
+@app.command("revoke")
+def revoke(id: Annotated[str, typer.Argument(help="The key's id, from `keys list`.")], config: ConfigOption = None) -> None:
+    """Revoke a key: from now on it is refused."""
+    _run(read_settings(config), lambda keys: keys.revoke(id))
+    print(f"revoked {id}")

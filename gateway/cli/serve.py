@@ -1,0 +1,40 @@
+"""`wagateway serve`: the daemon."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from gateway import log
+from gateway.cli.exits import FAILED, ConfigOption, leave, plainly, read_settings
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("serve")(serve)
+
+
+def serve(config: ConfigOption = None) -> None:
+    """Run the gateway until SIGTERM or Ctrl+C."""
+    settings = read_settings(config)
+    log.configure(settings.log.level, settings.log.format)
+    from gateway.link.library import CoreUnavailable, ensure_environment, guard_stdout
+
+    ensure_environment()                # may start this program once more, with what the core reads at its load
+    guard_stdout()                      # the core prints; nothing of ours goes there
+    import uvloop
+
+    from gateway import daemon
+
+    code = 1
+    try:
+        with plainly():
+            code = uvloop.run(daemon.serve(settings))
+    except CoreUnavailable as error:
+        leave(FAILED, str(error))
+    except typer.Exit as error:
+        code = error.exit_code
+    # The core's threads cannot be joined: leave without waiting for them, everything of ours is closed.
+    sys.stderr.flush()
+    os._exit(code)
