@@ -89,9 +89,6 @@ class SealedStore:
         if len(data_key) != KEY:
             raise ValueError(f"a data key has {KEY} bytes")
         name = _absolute(path)
-        known = self._keys.get(name)
-        if known is not None and known != data_key and self._vfs.connections(name):
-            raise ValueError(f"{path} is open with another key")
         self._keys[name] = bytes(data_key)
         try:
             os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))

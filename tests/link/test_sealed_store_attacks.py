@@ -290,18 +290,45 @@ def test_a_commit_over_attached_databases_is_refused_because_its_journal_names_t
     assert told["counts"]["refused"] > 0
 
 
-def test_a_file_that_was_exchanged_while_open_is_refused(copy, another):
-    shutil.copy(another, copy.parent / "z.db")
-    told = run("""
+def test_a_file_whose_content_was_exchanged_while_open_is_refused(copy, another):
+    told = run(f"""
+        import shutil
         store.add(here / "x.db", KEY)
         c = sql(here / "x.db")
         c.query("SELECT count(*) FROM t")
-        (here / "z.db").replace(here / "x.db")
+        shutil.copyfile({str(another)!r}, here / "x.db")
         try: sql(here / "x.db").query("SELECT count(*) FROM t")
         except SqliteError as error: tell(error=error.code, failures=failures)
     """, copy.parent)
     assert told["error"] == 14
-    assert "another file" in told["failures"][0]
+    assert "exchanged" in told["failures"][0]
+
+
+def test_a_new_file_at_the_path_of_one_that_is_still_open_is_a_file_of_its_own(copy):
+    """neonize never closes its connections; a session that is linked anew, by a process of its own, has a new file there."""
+    told = run("""
+        store.add(here / "x.db", KEY)
+        old = sql(here / "x.db")
+        old.query("INSERT INTO t (b) VALUES (1)")
+        for suffix in ("", "-wal"):
+            (here / f"x.db{suffix}").unlink()
+        store.forget(here / "x.db")
+        from tests.link.sealed.process import run
+        run("store.add(here / 'x.db', OTHER); c = sql(here / 'x.db'); c.query('PRAGMA journal_mode=WAL'); "
+            "c.query('CREATE TABLE new (a)')", here)
+        store.add(here / "x.db", OTHER)
+        new = sql(here / "x.db")
+        new.query("INSERT INTO new VALUES (1)")
+        tell(old=old.one("SELECT count(*) FROM t"), new=new.one("SELECT count(*) FROM new"),
+             connections=store.connections(here / "x.db"))
+        old.query("INSERT INTO t (b) VALUES (2)")
+        old.close()
+        new.query("INSERT INTO new VALUES (2)")
+        tell(log=(here / "x.db-wal").exists(), failures=failures, left=store.connections(here / "x.db"))
+    """, copy.parent)
+    assert told == {"old": 301, "new": 1, "connections": 2, "log": True, "failures": [], "left": 1}
+    after = run("""store.add(here / "x.db", OTHER); tell(rows=sql(here / "x.db").one("SELECT count(*) FROM new"))""", copy.parent)
+    assert after["rows"] == 2
 
 
 def test_pages_that_sqlite_never_wrote_are_sealed_too(tmp_path):

@@ -65,10 +65,10 @@ class MethodTable:
 
 
 class _Opened:
-    """A database path with connections open: the keys they share and how many there are."""
+    """A database file with connections open: the keys they share and how many there are."""
 
-    def __init__(self, keys: DatabaseKeys) -> None:
-        self.keys, self.connections = keys, 0
+    def __init__(self, path: bytes, keys: DatabaseKeys) -> None:
+        self.path, self.keys, self.connections = path, keys, 0
 
 
 class SealingVfs:
@@ -83,8 +83,11 @@ class SealingVfs:
         self.counts: Counter[str] = Counter()
         self.last_refusal: dict[bytes, tuple[str, str]] = {}        # by database path: what, and the sentence
         self._files: dict[int, SealedFile] = {}         # by sqlite3_file*
-        self._close: dict[int, tuple[MethodTable, _Opened | None]] = {}
-        self._opened: dict[bytes, _Opened] = {}         # by database path
+        self._closing: dict[int, tuple[MethodTable, int]] = {}      # the table, and of a database its name's address
+        # By device and inode, as SQLite's locks are: neonize leaves connections open for ever, and a session that is linked
+        # anew gets a new file at the same path.
+        self._opened: dict[tuple[int, int], _Opened] = {}
+        self._named: dict[int, tuple[tuple[int, int], _Opened]] = {}    # by the address of a connection's database name
         self._tables: dict[int, MethodTable] = {}       # by the original table's address
         self._lock = threading.Lock()                   # never held while SQLite is called
         self._base, self._memory = (library.sqlite3_vfs_find(n) for n in (b"unix-excl", b"memdb"))
@@ -104,8 +107,8 @@ class SealingVfs:
             raise SealingUnavailable(f"sqlite3_vfs_register failed with code {rc}.")
 
     def connections(self, path: bytes) -> int:
-        opened = self._opened.get(path)
-        return opened.connections if opened else 0
+        with self._lock:
+            return sum(opened.connections for opened in self._opened.values() if opened.path == path)
 
     def note(self, what: str, path: bytes, sentence: str) -> None:
         self.counts[what] += 1
@@ -130,7 +133,8 @@ class SealingVfs:
             return CANTOPEN
 
     def _open_file(self, name: int, file: int, flags: int, out: int | None) -> int:
-        main = C.string_at(self._library.sqlite3_filename_database(name))
+        main_name = int(self._library.sqlite3_filename_database(name))      # the very pointer the database was opened with
+        main = C.string_at(main_name)
         if not flags & (OPEN_MAIN_DB | OPEN_MAIN_JOURNAL | OPEN_WAL):
             # A super-journal, which only a commit over attached databases has, names files in plain text.
             self.note("refused", main, f"a file of kind {flags:#x}")
@@ -146,18 +150,12 @@ class SealingVfs:
         try:
             table = self._table(address)
             raw = RawFile(main, file, table.read, table.write, table.size)
-            opened: _Opened | None = None
-            if key is not None:
-                rc, opened = self._attach(main, key, raw)
-                if opened is None:
-                    table.close(file)
-                    c_void_p.from_address(file).value = None
-                    return rc
-                keys = opened.keys
-            else:
-                keys = self._opened[main].keys
-            self._files[file] = self.make_file(flags, raw, keys)
-            self._close[file] = (table, opened)
+            if key is not None and (rc := self._attach(main, main_name, key, raw)):
+                table.close(file)
+                c_void_p.from_address(file).value = None
+                return rc
+            self._files[file] = self.make_file(flags, raw, self._named[main_name][1].keys)
+            self._closing[file] = (table, main_name if key is not None else 0)
             c_void_p.from_address(file).value = C.addressof(table.patched)
         except BaseException:
             CLOSE_FUNCTION(IoMethods.from_address(address).xClose)(file)
@@ -180,46 +178,55 @@ class SealingVfs:
     def make_table(self, address: int) -> MethodTable:
         return MethodTable(address, *self._callbacks)
 
-    def _attach(self, path: bytes, key: bytes, raw: RawFile) -> tuple[int, _Opened | None]:
-        """Checks the key BEFORE SQLite looks at a hot journal or WAL: with a wrong one their records would look torn, and
-        recovery would throw committed transactions away."""
+    def _attach(self, path: bytes, name: int, key: bytes, raw: RawFile) -> int:
+        """Gives the connection its keys, or answers why not. The key is checked BEFORE SQLite looks at a hot journal or WAL:
+        with a wrong one their records would look torn, and recovery would throw committed transactions away."""
         rc, salt = raw.bytes_at(SALT, 0)
         if rc not in (OK, IOERR_SHORT_READ):
-            return rc, None
+            return rc
         if rc == IOERR_SHORT_READ:                      # new, or so short that it never held a page
             salt = bytes(SALT)
         if salt == MAGIC:
             self.note("plaintext_refused", path, "a plain SQLite database, refused")
-            return NOTADB, None
+            return NOTADB
         fresh = not salt.strip(b"\0")                   # empty, or growth whose data never arrived
         if not fresh and not made_with(key, salt):
             self.note("wrong_key", path, "wrong key, or the file's first bytes are damaged; nothing was touched")
-            return NOTADB, None
+            return NOTADB
         if fresh and raw.size() and _has_content(path + b"-wal"):
             # A WAL begins only after page 1 is durable: these first bytes were wiped, and recovery would wipe the log.
             self.note("damaged", path, "the first bytes are zero but there is a write-ahead log; nothing was touched")
-            return NOTADB, None
+            return NOTADB
+        status = os.stat(path)
+        inode = (status.st_dev, status.st_ino)
         with self._lock:
-            opened = self._opened.get(path)
-            if opened is None or not opened.connections:
-                opened = self._opened[path] = _Opened(DatabaseKeys(key, new_salt(key) if fresh else salt))
+            opened = self._opened.get(inode)
+            if opened is None:
+                opened = self._opened[inode] = _Opened(path, DatabaseKeys(key, new_salt(key) if fresh else salt))
             if opened.keys.data_key == key and (fresh or opened.keys.salt == salt):
                 opened.connections += 1
-                return OK, opened
-        self.note("refused", path, "another file or key was put here while connections to the old one are open")
-        return CANTOPEN, None
+                self._named[name] = (inode, opened)
+                return OK
+        self.note("refused", path, "open already, with another key or before its content was exchanged")
+        return CANTOPEN
 
     def _on_close(self, file: int) -> int:
         try:
             del self._files[file]
-            table, opened = self._close.pop(file)
-            if opened is not None:
-                with self._lock:
-                    opened.connections -= 1
+            table, name = self._closing.pop(file)
+            if name:
+                self._detach(name)
             return int(table.close(file))
         except BaseException as error:
             self.note("callback_failed", b"", f"xClose: {error!r}")
             return IOERR_CLOSE
+
+    def _detach(self, name: int) -> None:
+        with self._lock:
+            inode, opened = self._named.pop(name)
+            opened.connections -= 1
+            if not opened.connections:
+                del self._opened[inode]
 
     # -- read and write
 

@@ -91,8 +91,8 @@ class Recorder(SealingVfs):
     def make_file(self, flags: int, raw: files.RawFile, keys: DatabaseKeys) -> files.SealedFile:
         return super().make_file(flags, raw, keys) if self.sealed else Passing(raw, keys, self.note)
 
-    def _attach(self, path: bytes, key: bytes, raw: files.RawFile) -> Any:
-        return super()._attach(path, key, raw) if self.sealed else super()._attach(path, key, Blank(raw))
+    def _attach(self, path: bytes, name: int, key: bytes, raw: files.RawFile) -> int:
+        return super()._attach(path, name, key, raw if self.sealed else Blank(raw))     # type: ignore
 
 
 class Blank:
