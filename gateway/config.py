@@ -21,6 +21,7 @@ from typing import Any
 from gateway.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "WAGATEWAY_"
+_NOT_SETTINGS = {"WAGATEWAY_CONFIG", "WAGATEWAY_URL", "WAGATEWAY_API_KEY", "WAGATEWAY_REEXECUTED"}
 _PLACEHOLDERS = ("CHANGE_ME", "CHANGEME", "YOUR_", "<", "example.invalid")
 
 
@@ -189,7 +190,7 @@ def load(file: Path | None = None, environ: Mapping[str, str] = os.environ) -> S
 def _merge_environment(tree: dict[str, Any], environ: Mapping[str, str]) -> None:
     hints = typing.get_type_hints(Settings)
     for name, text in environ.items():
-        if not name.startswith(ENVIRONMENT_PREFIX) or name in ("WAGATEWAY_CONFIG", "WAGATEWAY_URL", "WAGATEWAY_API_KEY"):
+        if not name.startswith(ENVIRONMENT_PREFIX) or name in _NOT_SETTINGS:
             continue
         path = name[len(ENVIRONMENT_PREFIX):].lower()
         if path == "state_dir":
