@@ -182,6 +182,7 @@ class SoundSource:
     def _resampled(self, rate: int, layout: str) -> Iterator[AudioFrame]:
         resampler: AudioResampler | None = None
         shape: tuple[str, str, int] | None = None
+        time_base: Fraction | None = None
         for frame in self._decoded():
             current = (frame.format.name, frame.layout.name, frame.sample_rate)
             if current != shape:  # the first frame, or the stream changed its mind
@@ -189,9 +190,9 @@ class SoundSource:
                 if resampler is not None:
                     yield from resampler.resample(None)
                 resampler = AudioResampler("s16" if layout == "mono" else "s16p", layout, rate, rate)
-                shape = current
+                shape, time_base = current, Fraction(1, frame.sample_rate)
             assert resampler is not None
-            frame.pts, frame.time_base = None, Fraction(1, frame.sample_rate)  # or timestamps fight the resampler
+            frame.pts, frame.time_base = None, time_base  # or timestamps fight the resampler
             yield from resampler.resample(frame)
         if resampler is not None:
             yield from resampler.resample(None)

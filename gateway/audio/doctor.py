@@ -52,9 +52,7 @@ def diagnose(
         passthrough=passthrough,
         output_bytes=output_bytes,
         profile=profile.name,
-        warnings=tuple(
-            AudioWarning(code, text) for code, text in _warnings(source, profile, listener, output_bytes, seconds)
-        ),
+        warnings=tuple(AudioWarning(code, text) for code, text in _warnings(source, profile, listener, output_bytes, seconds)),
     )
 
 

@@ -31,7 +31,7 @@ class OpusEncoder:
         }
         context.open()
         self._context = context
-        self.samples = 0  # encoded so far, at the profile's rate
+        self.samples = 0  # taken so far, at the profile's rate
 
     @property
     def pre_skip(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Final
 
 from av import AudioFrame
@@ -10,33 +11,46 @@ from av import AudioFrame
 from gateway.audio.loudness import Loudness, low_energy_ratio
 from gateway.audio.waveform import BARS, Waveform, rectify
 
+_LOOKED_AT: Final = 3_200
 _BINS_PER_SECOND: Final = 100
 _log = logging.getLogger(__name__)
 
 
-class Listener:
-    """Fed with mono s16 frames of `rate` Hz, of about a second, or with runs of short ones.
+def glimpse(frame: AudioFrame) -> list[int]:
+    """3,200 samples a second of a mono s16 frame: 64 bars and a level need no more.
 
-    Every `step`-th sample is looked at, 5,333 a second: 64 bars and a level need no more. (Not every 4th
-    of 16 kHz: test tones of 4 kHz would vanish.)
+    (Not 4,000: test tones of 4 kHz would look like a DC offset, and vanish.)
     """
+    samples = memoryview(frame.planes[0])[: frame.samples * 2].cast("B").cast("h")
+    return samples[:: frame.sample_rate // _LOOKED_AT].tolist()
 
-    def __init__(self, rate: int) -> None:
-        self._step = rate * 3 // 16_000
-        self._block = rate // self._step
+
+class Listener:
+    """Measures glimpses of a sound, a second at a time."""
+
+    def __init__(self) -> None:
         self._pending: list[int] = []
-        self._waveform = Waveform(self._block // _BINS_PER_SECOND)
+        self._waveform = Waveform(_LOOKED_AT // _BINS_PER_SECOND)
         self._loudness = Loudness()
         self.failed = False
 
     def hear(self, frame: AudioFrame) -> None:
         try:
-            samples = memoryview(frame.planes[0])[: frame.samples * 2].cast("B").cast("h")
-            self._pending += samples[:: self._step].tolist()
-            if len(self._pending) >= self._block:
-                self._measure()
+            self._take(glimpse(frame))
         except Exception:
             self._give_up()
+
+    def hear_glimpses(self, samples: Sequence[int]) -> None:
+        """Takes what `glimpse` took from frames elsewhere."""
+        try:
+            self._take(samples)
+        except Exception:
+            self._give_up()
+
+    def _take(self, samples: Sequence[int]) -> None:
+        self._pending += samples
+        if len(self._pending) >= _LOOKED_AT:
+            self._measure()
 
     def finish(self) -> None:
         """To be called once, after the last frame."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import av
@@ -21,10 +22,11 @@ from gateway.audio.decode import SoundSource
 from gateway.audio.doctor import Source, diagnose
 from gateway.audio.encode import OpusEncoder
 from gateway.audio.errors import AudioError
+from gateway.audio.lanes import Lanes, cores
 from gateway.audio.limits import AudioLimits
-from gateway.audio.listening import Listener
+from gateway.audio.listening import Listener, glimpse
 from gateway.audio.ogg import OggOpus, OggOpusWriter, read_ogg_opus
-from gateway.audio.opus import SILK_WIDEBAND, Joiner, configuration
+from gateway.audio.opus import SILK_WIDEBAND, Joiner, configuration, packet_samples
 from gateway.audio.profiles import NATIVE, Profile
 from gateway.audio.report import Report
 
@@ -52,15 +54,18 @@ class VoiceNote:
         return MIMETYPE
 
 
-def make_voice_note(data: bytes, *, profile: Profile = NATIVE, limits: AudioLimits = AudioLimits()) -> VoiceNote:
+def make_voice_note(
+    data: bytes, *, profile: Profile = NATIVE, limits: AudioLimits = AudioLimits(), lanes: int | None = None
+) -> VoiceNote:
     """Turns any audio file, or the sound of a video, into a voice note. Blocking and pure.
 
     A file that already is what a phone records keeps its Opus packets, in fresh pages without metadata.
+    `lanes` is how many cores may check such a file, all by default; encoding is one thread's work.
     Raises AudioError, whatever went wrong inside FFmpeg.
     """
     limits.check_bytes(data)
     try:
-        return _reuse(data, profile, limits) or _transcode(data, profile, limits)
+        return _reuse(data, profile, limits, lanes or cores()) or _transcode(data, profile, limits)
     except AudioError:
         raise
     except Exception as error:
@@ -77,19 +82,19 @@ def _transcode(data: bytes, profile: Profile, limits: AudioLimits) -> VoiceNote:
 
 
 def _convert(data: bytes, profile: Profile, limits: AudioLimits, *, left_only: bool) -> VoiceNote:
+    listener = Listener()
     encoder = OpusEncoder(profile)
-    writer = OggOpusWriter(pre_skip=encoder.pre_skip, input_rate=profile.rate, vendor=profile.vendor)
-    joiner = Joiner(profile.frames_per_packet)
-    listener = Listener(profile.rate)
-
-    def write(packets: Iterable[bytes]) -> None:
-        for packet in packets:
-            for joined in joiner.add(packet):
-                writer.add(joined)
-        if len(writer) > limits.max_output_bytes:
-            raise AudioError("too_large", "The voice note would be larger than WhatsApp accepts.")
-
     with SoundSource(data, limits) as sound:
+        writer = OggOpusWriter(pre_skip=encoder.pre_skip, input_rate=profile.rate, vendor=profile.vendor)
+        joiner = Joiner(profile.frames_per_packet)
+
+        def write(packets: Iterable[bytes]) -> None:
+            for packet in packets:
+                for joined in joiner.add(packet):
+                    writer.add(joined)
+            if len(writer) > limits.max_output_bytes:
+                raise AudioError("too_large", "The voice note would be larger than WhatsApp accepts.")
+
         for frame in sound.frames(profile.rate, left_only=left_only):
             listener.hear(frame)
             write(encoder.encode(frame))
@@ -104,7 +109,7 @@ def _convert(data: bytes, profile: Profile, limits: AudioLimits, *, left_only: b
     return _finished(ogg, encoder.samples / profile.rate, listener, source, profile, passthrough=False)
 
 
-def _reuse(data: bytes, profile: Profile, limits: AudioLimits) -> VoiceNote | None:
+def _reuse(data: bytes, profile: Profile, limits: AudioLimits, lanes: int) -> VoiceNote | None:
     """The voice note with the packets of `data`, if they are what the profile would make."""
     opus = read_ogg_opus(data)
     if opus is None or (profile.is_voice and not {configuration(p) for p in opus.packets} <= SILK_WIDEBAND):
@@ -114,7 +119,7 @@ def _reuse(data: bytes, profile: Profile, limits: AudioLimits) -> VoiceNote | No
         raise limits.too_long()
     if len(data) > limits.max_output_bytes:
         return None
-    listener = _listen(opus)
+    listener = _listen(opus, lanes)
     if listener is None:
         return None
     writer = OggOpusWriter(pre_skip=opus.pre_skip, input_rate=profile.rate, vendor=profile.vendor)
@@ -131,21 +136,33 @@ def _reuse(data: bytes, profile: Profile, limits: AudioLimits) -> VoiceNote | No
     return _finished(writer.finish(opus.samples), seconds, listener, source, profile, passthrough=True)
 
 
-def _listen(opus: OggOpus) -> Listener | None:
-    """Decodes every packet; None when one of them does not decode to what it says."""
+def _listen(opus: OggOpus, lanes: int) -> Listener | None:
+    """Decodes every packet; None when one of them does not decode."""
+    listener = Listener()
+    part = max(1, 4 * _OPUS_RATE // packet_samples(opus.packets[0]))  # about four seconds
+    with Lanes[list[int]](lanes if len(opus.packets) > part else 1) as side_by_side:
+        try:
+            for start in range(0, len(opus.packets), part):
+                for samples in side_by_side.put(partial(_decode, opus.packets[start : start + part])):
+                    listener.hear_glimpses(samples)
+            for samples in side_by_side.rest():
+                listener.hear_glimpses(samples)
+        except FFmpegError:
+            return None
+    return listener
+
+
+def _decode(packets: tuple[bytes, ...]) -> list[int]:
+    """Glimpses of the sound, by libopus: what it accepts, phones play."""
     decoder = av.CodecContext.create("libopus", "r")
     assert isinstance(decoder, AudioCodecContext)
     decoder.sample_rate, decoder.layout, decoder.thread_count = _OPUS_RATE, "mono", 1
-    listener = Listener(_OPUS_RATE)
-    try:
-        for packet in opus.packets:
-            for frame in decoder.decode(av.Packet(packet)):
-                assert isinstance(frame, AudioFrame)
-                listener.hear(frame)
-    except FFmpegError:
-        return None
-    listener.finish()
-    return listener
+    samples: list[int] = []
+    for packet in packets:
+        for frame in decoder.decode(av.Packet(packet)):
+            assert isinstance(frame, AudioFrame)
+            samples += glimpse(frame)
+    return samples
 
 
 def _finished(

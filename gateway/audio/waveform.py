@@ -18,7 +18,7 @@ def rectify(samples: Sequence[float]) -> Sequence[float]:
     """|x - mean| of a block of about a second: long enough for the mean to be the DC offset."""
     rectified = list(map(abs, samples))
     total = sum(samples)
-    if abs(total) <= 1e-3 * sum(rectified):  # nothing the eye could see: spare the slower pass
+    if abs(total) <= 0.01 * sum(rectified):  # nothing the eye could see: spare the slower pass
         return rectified
     offset = total / len(rectified)
     return [x - offset if x > offset else offset - x for x in samples]

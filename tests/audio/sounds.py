@@ -101,9 +101,7 @@ def encoded(
     return out.getvalue()
 
 
-def wav(
-    data: bytes, *, rate: int = RATE, channels: int = 1, bits: int = 16, kind: int = 1, claim: int | None = None
-) -> bytes:
+def wav(data: bytes, *, rate: int = RATE, channels: int = 1, bits: int = 16, kind: int = 1, claim: int | None = None) -> bytes:
     """A RIFF header around `data`, true or not. `claim` is the size the data chunk states."""
     align = channels * bits // 8
     fmt = struct.pack("<HHIIHH", kind, channels, rate, rate * align & 0xFFFFFFFF, align & 0xFFFF, bits)

@@ -99,7 +99,7 @@ def test_a_burst_stands_where_it_was_heard() -> None:
 
 @pytest.mark.parametrize("hertz", [50, 1000, 2000, 4000, 5300, 7000])
 def test_a_steady_tone_is_a_steady_bar_at_every_pitch(hertz: float) -> None:
-    listener = Listener(16_000)
+    listener = Listener()
     for frame in frames(tone(4, hertz), 16_000, "mono", 16_000):
         listener.hear(frame)
     listener.finish()

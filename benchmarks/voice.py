@@ -1,0 +1,172 @@
+"""How long a voice note takes, against the ffmpeg command line doing only the transcode.
+
+    python benchmarks/voice.py [--rounds 9] [--baileys FOLDER]
+
+Makes its own inputs. Every round runs every contender once, in turn, so that a busy moment hits all of them;
+the table shows medians and, per column, the ratio to the recipe that most bots use for voice notes: ffmpeg to
+48 kHz, 64 kbit/s, `-application voip`. Without that option libopus chooses a cheaper mode, CELT. FOLDER is a folder
+with node_modules/baileys and its audio-decode: its row is the common recipe plus Baileys' waveform.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import math
+import os
+import platform
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from array import array
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+
+from gateway.audio.decode import SoundSource
+from gateway.audio.encode import OpusEncoder
+from gateway.audio.limits import AudioLimits
+from gateway.audio.profiles import NATIVE
+from gateway.audio.voice_note import make_voice_note
+
+COMMON = "ffmpeg, 48 kHz 64 kbit/s voip (the common way)"
+RATE = 44_100
+
+WAVEFORM = """
+import { getAudioWaveform } from 'baileys/lib/Utils/messages-media.js'
+import { readFileSync } from 'fs'
+await getAudioWaveform(readFileSync(process.argv[1]))
+"""
+
+
+def speech(seconds: int) -> Iterator[av.AudioFrame]:
+    """Pitch, harmonics, syllables, breaths, a room and some noise: stereo at 44.1 kHz."""
+    noise = random.Random(1)
+    phase = 0.0
+    echo = [0.0] * (RATE // 25)
+    for second in range(seconds):
+        samples = array("h")
+        for i in range(RATE):
+            t = second + i / RATE
+            syllable = max(0.0, math.sin(2 * math.pi * 3.3 * t)) * (0.4 + 0.6 * math.sin(2 * math.pi * 0.21 * t) ** 2)
+            if t % 3.1 > 2.5:
+                syllable = 0.0
+            phase += 2 * math.pi * (118 + 22 * math.sin(2 * math.pi * 0.6 * t)) / RATE
+            voiced = sum(math.sin(phase * k) / k for k in (1, 2, 3, 4, 6, 9, 14))
+            dry = 5500 * syllable * (voiced + noise.gauss(0, 0.25)) + noise.gauss(0, 60)
+            wet = dry + 0.3 * echo[i % len(echo)]
+            echo[i % len(echo)] = wet
+            value = max(-32768, min(32767, int(wet)))
+            samples.extend((value, value))
+        frame = av.AudioFrame("s16", "stereo", RATE)
+        frame.planes[0].update(samples.tobytes())
+        frame.sample_rate, frame.pts, frame.time_base = RATE, second * RATE, Fraction(1, RATE)
+        yield frame
+
+
+def mp3(seconds: int) -> bytes:
+    out = io.BytesIO()
+    with av.open(out, "w", format="mp3") as file:
+        stream = file.add_stream("libmp3lame", rate=RATE)
+        stream.codec_context.layout, stream.codec_context.bit_rate = "stereo", 128_000
+        resampler = av.AudioResampler(stream.codec_context.format.name, "stereo", RATE)
+        for frame in (*speech(seconds), None):
+            for converted in resampler.resample(frame):
+                file.mux(stream.encode(converted))
+        file.mux(stream.encode(None))
+    return out.getvalue()
+
+
+def contenders(source: Path, baileys: Path | None) -> dict[str, Callable[[], object]]:
+    data = source.read_bytes()
+    native = make_voice_note(data).ogg
+    with SoundSource(data, AudioLimits()) as sound:
+        pcm = list(sound.frames(NATIVE.rate))
+
+    def encode_alone() -> None:
+        encoder = OpusEncoder(NATIVE)
+        for frame in pcm:
+            encoder.encode(frame)
+        encoder.finish()
+
+    rows: dict[str, Callable[[], object]] = {
+        "voice note (ours): waveform, report": lambda: make_voice_note(data),
+        "voice note (ours), already native": lambda: make_voice_note(native),
+        "encode alone, our settings, in process": encode_alone,
+    }
+    if ffmpeg := shutil.which("ffmpeg"):
+        target = str(source.with_suffix(".ogg"))
+        begin = [ffmpeg, "-v", "error", "-nostdin", "-y", "-i", str(source), "-ac", "1", "-c:a", "libopus"]
+
+        def run(*arguments: str) -> None:
+            subprocess.run([*begin, *arguments, target], check=True)
+
+        def common() -> None:
+            run("-ar", "48000", "-b:a", "64k", "-application", "voip")
+
+        rows[COMMON] = common
+        rows["ffmpeg, 48 kHz 64 kbit/s"] = lambda: run("-ar", "48000", "-b:a", "64k")
+        rows["ffmpeg, our settings"] = lambda: run(
+            "-ar", "16000", "-b:a", "24k", "-application", "voip", "-compression_level", "6"
+        )
+        node = shutil.which("node")
+        if baileys is not None and node is not None:
+            script = baileys / "voice-benchmark.mjs"
+            script.write_text(WAVEFORM)
+
+            def as_baileys_does() -> None:
+                common()
+                subprocess.run([node, str(script), target], cwd=baileys, check=True)
+
+            rows["the common way + Baileys' waveform (node)"] = as_baileys_does
+    return rows
+
+
+def measure(rows: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Median wall milliseconds."""
+    times: dict[str, list[float]] = {name: [] for name in rows}
+    for number in range(rounds + 1):
+        for name, run in rows.items():
+            start = time.perf_counter()
+            run()
+            if number:  # the first round warms up
+                times[name].append((time.perf_counter() - start) * 1000)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--baileys", type=Path, help="a folder with node_modules/baileys")
+    options = parser.parse_args()
+    if shutil.which("ffmpeg") is None:
+        print("There is no ffmpeg on this machine: only our own rows are measured.", file=sys.stderr)
+    print(
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, PyAV {av.__version__}; medians of {options.rounds}"
+    )
+    results: dict[int, dict[str, float]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for seconds in (15, 60):
+            source = Path(folder) / f"{seconds}.mp3"
+            source.write_bytes(mp3(seconds))
+            results[seconds] = measure(contenders(source, options.baileys), options.rounds)
+    print(f"\n{'':48}" + "".join(f"{f'{seconds} s MP3':>18}" for seconds in results))
+    for name in results[15]:
+        cells = ""
+        for column in results.values():
+            ratio = f" x{column[name] / column[COMMON]:.2f}" if COMMON in column else ""
+            cells += f"{f'{column[name]:.0f} ms{ratio}':>18}"
+        print(f"{name:48}{cells}")
+    for seconds, column in results.items():
+        ours, alone = column["voice note (ours): waveform, report"], column["encode alone, our settings, in process"]
+        print(f"{seconds} s: the whole note takes {ours / alone:.2f} of encoding alone")
+
+
+if __name__ == "__main__":
+    main()
