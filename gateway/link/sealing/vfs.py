@@ -158,6 +158,9 @@ class SealingVfs:
             self._closing[file] = (table, main_name if key is not None else 0)
             c_void_p.from_address(file).value = C.addressof(table.patched)
         except BaseException:
+            self._files.pop(file, None)
+            if key is not None and main_name in self._named:
+                self._detach(main_name)
             CLOSE_FUNCTION(IoMethods.from_address(address).xClose)(file)
             c_void_p.from_address(file).value = None
             raise
