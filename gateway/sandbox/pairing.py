@@ -53,8 +53,7 @@ def begin(world: World, connection: Connection, noise_key: bytes, registration: 
     """Give an unpaired client its references, each good for one code."""
     attempt = Attempt(connection, noise_key, registration)
     connection.attempt = attempt
-    fault = world.faults.take("pairing")
-    if fault is not None and fault.mode == "outdated":
+    if world.faults.take("pairing", mode="outdated") is not None:
         connection.end(Node("failure", {"reason": 405, "location": "sandbox"}))
         return
     attempt.refs = ["2@" + base64.b64encode(os.urandom(48)).decode() for _ in range(_REFS)]
@@ -66,14 +65,14 @@ def begin(world: World, connection: Connection, noise_key: bytes, registration: 
             [Node("pair-device", {}, [Node("ref", {}, ref.encode()) for ref in attempt.refs])],
         )
     )
-    if fault is not None and fault.mode == "passkey":
-        connection.send(passkey_request())
-    elif fault is not None and fault.mode == "no-multidevice":
+    if world.faults.take("pairing", mode="passkey-at-start") is not None:
+        connection.send(_passkey_request())
+    if world.faults.take("pairing", mode="no-multidevice") is not None:
         connection.send(Node("ib", {"from": SERVER}, [Node("downgrade_webclient")]))
     world.changed()
 
 
-def passkey_request() -> Node:
+def _passkey_request() -> Node:
     """WhatsApp asks for WebAuthn before it lets this device link: the challenge goes to the companion."""
     options = (
         b'{"challenge":"c2FuZGJveC1jaGFsbGVuZ2U","timeout":60000,"rpId":"whatsapp.com",'
@@ -125,6 +124,9 @@ async def link(world: World, attempt: Attempt, person: Person, secret: bytes) ->
     """Vouch for the device and wait for its signature. Raises PairingError."""
     if attempt.linked:
         raise PairingError("used", "this code was scanned already")
+    if world.faults.take("pairing", device=person.names, mode="passkey") is not None:
+        attempt.connection.send(_passkey_request())
+        raise PairingError("passkey_required", "WhatsApp asks this account for a passkey before it links a device")
     attempt.linked = True
     registration = attempt.registration
     device = person.add_device(attempt.noise_key, attempt.identity)

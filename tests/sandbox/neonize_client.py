@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import ctypes
 import inspect
 import json
 import logging
@@ -74,6 +75,14 @@ async def voice(client: NewAClient, to: str, ogg: str, seconds: int, waveform: l
 async def download(client: NewAClient, encoded: dict[str, Any]) -> Any:
     """The file of a message that arrived, given as the JSON of its protobuf."""
     return await client.download_any(ParseDict(encoded, E2E.Message()))
+
+
+def login_status(_: NewAClient, uuid: int, status: int) -> None:
+    """Called on a thread of Go's; NewAClient itself ignores what it is told here."""
+    say(login_status=ctypes.string_at(status).decode())
+
+
+NewAClient._NewAClient__onLoginStatus = login_status
 
 
 async def main() -> None:

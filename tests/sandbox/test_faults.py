@@ -76,12 +76,30 @@ async def test_receipts_are_dropped_or_late(sandbox: Sandbox, neonize: Neonize, 
 
 
 async def test_whatsapp_may_ask_for_a_passkey_while_linking(sandbox: Sandbox, neonize: Neonize, tmp_path: Path) -> None:
-    sandbox.world.faults.add("pairing", mode="passkey", times=1)
+    sandbox.world.faults.add("pairing", device=OWNER, mode="passkey", times=1)
     await neonize.open("a", tmp_path / "a.db")
     code = await neonize.happened("a", "QR")
+    with pytest.raises(pairing.PairingError) as asked:
+        await pairing.scan(sandbox.world, code, somebody(sandbox, OWNER))
+    assert asked.value.code == "passkey_required"
+    assert (await neonize.event(lambda said: "login_status" in said))["login_status"] == "passkey-request"
     # The client has made itself a new secret for the passkey: the code it shows is worth nothing any more.
     with pytest.raises(pairing.PairingError, match="hmac-mismatch"):
         await pairing.scan(sandbox.world, code, somebody(sandbox, OWNER))
+
+
+@pytest.mark.parametrize(
+    ("mode", "status"),
+    [
+        ("passkey-at-start", "passkey-request"),
+        ("outdated", "err-client-outdated"),
+        ("no-multidevice", "err-scanned-without-multidevice"),
+    ],
+)
+async def test_linking_ends_before_it_begins(sandbox: Sandbox, neonize: Neonize, tmp_path: Path, mode: str, status: str) -> None:
+    sandbox.world.faults.add("pairing", mode=mode)
+    await neonize.open("a", tmp_path / "a.db")
+    assert (await neonize.event(lambda said: "login_status" in said))["login_status"] == status
 
 
 async def test_a_muted_device_hears_nothing_until_it_is_unmuted(sandbox: Sandbox, neonize: Neonize, device: LinkedDevice) -> None:
