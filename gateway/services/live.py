@@ -90,8 +90,12 @@ class LiveSession:
             await self._set_state("qr_expired", detail="The daemon was restarted while a code waited.")
 
     async def relink(self, phone: str | None = None) -> None:
-        """A fresh attempt to link; whatever went on before ends first."""
-        await self._update(stopped=False)
+        """A fresh attempt to link; whatever went on before ends first, on the phone's list of devices too."""
+        await self.logout()
+        await self._become(None)
+        self.qr = self.code = None
+        await self._update(stopped=False, jid=None, lid=None, push_name="", generation=0)
+        await self._set_state("pairing")
         await self._become(self._pair_and_hold(phone))
 
     async def connect(self) -> None:
@@ -236,10 +240,7 @@ class LiveSession:
             await self._hold()
 
     async def _pair(self, phone: str | None) -> bool:
-        self.qr = self.code = None
         began, tries = self._around.clock(), 0
-        if self.session.jid is not None:
-            await self._update(jid=None, lid=None, push_name="", generation=0)
         while True:
             await self._set_state("pairing")
             ended = await self._pair_once(phone)
