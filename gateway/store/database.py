@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from importlib import resources
 from pathlib import Path
@@ -27,6 +27,29 @@ class StoreTooNew(Exception):
 
 class StoreBroken(Exception):
     """The database cannot be opened; the text says why."""
+
+
+# What the disk or the file does to us. Anything else SQLite says is a mistake of ours and stays what it is.
+_STORAGE_ERRORS = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_FULL,
+                             sqlite3.SQLITE_IOERR, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_READONLY})
+
+
+def _of_storage(error: BaseException) -> bool:
+    return isinstance(error, sqlite3.Error) and (getattr(error, "sqlite_errorcode", 0) & 0xFF) in _STORAGE_ERRORS
+
+
+async def _to_the_end(work: Awaitable[Any]) -> asyncio.CancelledError | None:
+    """Awaits `work` even if we are cancelled: what was queued to SQLite's thread happens anyway, and its outcome must be
+    known. The cancellation that came meanwhile is returned; the work's own exception is raised."""
+    task = asyncio.ensure_future(work)
+    cancelled = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    task.result()
+    return cancelled
 
 
 def migrations() -> list[tuple[int, str, str]]:
@@ -92,16 +115,22 @@ class Database:
         return self
 
     async def _open(self) -> aiosqlite.Connection:
+        connection = None
         try:
             connection = await aiosqlite.connect(self.path, isolation_level=None, cached_statements=256)
             connection.row_factory = sqlite3.Row
             await connection.execute("PRAGMA busy_timeout = 10000")
+            await self._check_version(connection)               # before anything that could change the file
             await connection.execute("PRAGMA journal_mode = WAL")
             await connection.execute("PRAGMA synchronous = FULL")
             await connection.execute("PRAGMA foreign_keys = ON")
             await connection.execute("PRAGMA temp_store = MEMORY")
-        except sqlite3.Error as error:
-            raise StoreBroken(f"cannot open {self.path}: {error}") from error
+        except BaseException as error:
+            if connection is not None:
+                await connection.close()
+            if isinstance(error, sqlite3.Error):
+                raise StoreBroken(f"cannot open {self.path}: {error}") from error
+            raise
         return connection
 
     async def __aexit__(self, *exc: object) -> None:
@@ -109,43 +138,56 @@ class Database:
             await self._reader.close()
             await self._writer.close()
 
+    async def _check_version(self, connection: aiosqlite.Connection) -> int:
+        (row,) = await connection.execute_fetchall("PRAGMA user_version")
+        version, newest = int(row[0]), migrations()[-1][0]
+        if version > newest:
+            raise StoreTooNew(f"{self.path} has version {version}, this gateway knows {newest}. It was written by a newer "
+                              "gateway: install that one, or restore a backup from before the upgrade.")
+        return version
+
     async def _migrate(self) -> None:
-        row = await (await self._writer.execute("PRAGMA user_version")).fetchone()
-        version = row[0] if row else 0
-        known = migrations()
-        if version > known[-1][0]:
-            raise StoreTooNew(f"{self.path} has version {version}, this gateway knows {known[-1][0]}. It was written by a "
-                              "newer gateway: install that one, or restore a backup from before the upgrade.")
-        for number, name, sql in known:
+        version = await self._check_version(self._writer)
+        for number, name, sql in migrations():
             if number <= version:
                 continue
             try:
                 await self._writer.executescript(f"BEGIN EXCLUSIVE;\n{sql}\nPRAGMA user_version = {number};\nCOMMIT;")
             except sqlite3.Error as error:
-                if self._writer.in_transaction:
-                    await self._writer.execute("ROLLBACK")
+                await self._roll_back()
                 raise StoreBroken(f"migration {name} of {self.path} failed: {error}") from error
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
-        """One writer at a time; commits at the end, rolls back on any exception. A full disk or a read-only file system
-        raises GatewayError('storage_unavailable')."""
+        """One writer at a time; commits at the end, rolls back on any exception. A full disk, a read-only file system and the
+        like raise GatewayError('storage_unavailable'). Not to be nested: the inner one would wait for the outer for ever.
+
+        A cancellation never cuts BEGIN, COMMIT or ROLLBACK short: a transaction that was committed is also told."""
         async with self._lock:
             tx = Transaction(self._writer)
             try:
-                await self._writer.execute("BEGIN IMMEDIATE")
+                if cancelled := await _to_the_end(self._writer.execute("BEGIN IMMEDIATE")):
+                    raise cancelled
                 yield tx
                 started = time.perf_counter()
-                await self._writer.execute("COMMIT")
+                cancelled = await _to_the_end(self._writer.execute("COMMIT"))
                 self.commit_seconds(time.perf_counter() - started)
             except BaseException as error:
-                if self._writer.in_transaction:
-                    await asyncio.shield(self._writer.execute("ROLLBACK"))
-                if isinstance(error, sqlite3.OperationalError):
+                if late := await _to_the_end(self._roll_back()):
+                    raise late from error
+                if _of_storage(error):
                     raise GatewayError("storage_unavailable", f"The gateway's store cannot be written: {error}.") from error
                 raise
         for callback in tx.callbacks:
             callback()
+        if cancelled is not None:
+            raise cancelled
+
+    async def _roll_back(self) -> None:
+        try:
+            await self._writer.execute("ROLLBACK")
+        except sqlite3.OperationalError:
+            pass            # none is open: SQLite has rolled back by itself (a full disk), or it never began
 
     async def one(self, sql: str, *values: Any) -> Row | None:
         cursor = await self._reader.execute(sql, values)
@@ -157,9 +199,18 @@ class Database:
         return list(await self._reader.execute_fetchall(sql, values))
 
     async def backup_into(self, target: Path) -> None:
-        """A consistent copy while running (VACUUM INTO)."""
-        async with self._lock:
-            await self._writer.execute("VACUUM INTO ?", (str(target),))
+        """A consistent copy while running (VACUUM INTO), readable by the owner alone. Raises FileExistsError,
+        GatewayError('storage_unavailable')."""
+        target.touch(mode=0o600, exist_ok=False)        # SQLite writes into a file that is empty, and keeps its mode
+        try:
+            async with self._lock:
+                if cancelled := await _to_the_end(self._writer.execute("VACUUM INTO ?", (str(target),))):
+                    raise cancelled
+        except BaseException as error:
+            target.unlink(missing_ok=True)
+            if _of_storage(error):
+                raise GatewayError("storage_unavailable", f"The backup cannot be written: {error}.") from error
+            raise
 
     async def integrity(self) -> list[str]:
         """Empty when all is well."""

@@ -40,10 +40,10 @@ _APPEND = "INSERT INTO journal (owner, session_id, type, at, data_sealed) VALUES
 _AFTER = "SELECT * FROM journal WHERE seq > ? ORDER BY seq LIMIT ?"
 _AFTER_OWNER = "SELECT * FROM journal WHERE owner = ? AND seq > ? ORDER BY seq LIMIT ?"
 _AFTER_SESSION = "SELECT * FROM journal WHERE session_id = ? AND seq > ? ORDER BY seq LIMIT ?"
-_LAST = "SELECT coalesce(max(seq), 0) FROM journal"
 _SEQUENCE = "SELECT seq FROM sqlite_sequence WHERE name = 'journal'"
 _ONE = "SELECT * FROM journal WHERE seq = ?"
-_FORGET = "DELETE FROM journal WHERE at < ?"
+_TYPES_OF = "SELECT seq, type FROM journal WHERE seq IN (SELECT value FROM json_each(?))"
+_FORGET = "DELETE FROM journal WHERE seq IN (SELECT seq FROM journal WHERE at < ? ORDER BY seq LIMIT 1000)"
 
 
 class Journal:
@@ -80,9 +80,15 @@ class Journal:
         row = await self._database.one(_ONE, seq)
         return self._event(row) if row else None
 
+    async def types_of(self, seqs: list[int]) -> dict[int, str]:
+        """The types of those events that are still there."""
+        return {row["seq"]: row["type"] for row in await self._database.all(_TYPES_OF, json.dumps(seqs))}
+
     async def last(self) -> int:
-        row = await self._database.one(_LAST)
+        """The last number given, also when its event is forgotten by now."""
+        row = await self._database.one(_SEQUENCE)
         return int(row[0]) if row else 0
 
     async def forget(self, tx: Transaction, before: float) -> int:
+        """At most 1000 at a time, so that nobody waits long for the writer: again until it is 0."""
         return await tx.execute(_FORGET, before)

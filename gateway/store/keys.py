@@ -57,6 +57,8 @@ class Keys:
         """The key a caller presents, if it is valid and not revoked. Compared in constant time."""
         prefix, _, rest = text.partition("_")
         id_, _, secret = rest.partition("_")
+        if not id_.isascii():               # JSON can hold lone surrogates, which SQLite does not take
+            return None
         row = await self._database.one(_ONE, id_)
         hashed = hashlib.sha256(secret.encode("utf-8", "replace")).digest()
         if not hmac.compare_digest(row["hash"] if row else bytes(32), hashed) or row is None or prefix != PREFIX:

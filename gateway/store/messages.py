@@ -71,7 +71,10 @@ _LATE = f"""SELECT {_LISTED} FROM messages WHERE direction = 'out' AND status = 
 AND sent_at < ? AND kind NOT IN ('reaction', 'revoke') LIMIT 100"""
 _DEPTH = """SELECT session_id, stage, count(*) AS n, min(created_at) AS oldest FROM messages
 WHERE direction = 'out' AND stage <> 'done' GROUP BY session_id, stage"""
-_FORGET = "DELETE FROM messages WHERE created_at < ? AND stage = 'done'"
+_OVERDUE = f"""SELECT {_LISTED} FROM messages WHERE direction = 'out' AND stage <> 'done'
+AND stage IN ('queued', 'preparing', 'waiting') AND created_at < ? ORDER BY seq LIMIT 100"""
+_FORGET = """DELETE FROM messages WHERE seq IN (SELECT seq FROM messages WHERE created_at < ? AND stage = 'done'
+ORDER BY seq LIMIT 1000)"""
 
 
 def _jid(text: str) -> JID | None:
@@ -122,10 +125,12 @@ class Messages:
     async def set_facts(self, tx: Transaction, id_: str, facts: dict[str, Any]) -> None:
         await tx.execute("UPDATE messages SET facts = ? WHERE id = ?", json.dumps(facts), id_)
 
-    async def hand_over(self, tx: Transaction, id_: str, secret: bytes, at: float) -> None:
-        """Before the core is called: from now on the message may be on its way."""
-        await tx.execute("UPDATE messages SET stage = 'sending', secret_sealed = ?, handed_at = ?, attempts = attempts + 1, "
-                         "not_before = NULL WHERE id = ?", self._sealer.seal(secret, f"secret/{id_}"), at, id_)
+    async def hand_over(self, tx: Transaction, id_: str, secret: bytes, at: float) -> bool:
+        """Before the core is called: from now on the message may be on its way. False when it is settled already (it
+        expired, its session was deleted): then it must not be sent."""
+        return await tx.execute("UPDATE messages SET stage = 'sending', secret_sealed = ?, handed_at = ?, "
+                                "attempts = attempts + 1, not_before = NULL WHERE id = ? AND stage <> 'done'",
+                                self._sealer.seal(secret, f"secret/{id_}"), at, id_) == 1
 
     async def secret(self, id_: str) -> bytes | None:
         row = await self._database.one(_SECRET, id_)
@@ -175,6 +180,10 @@ class Messages:
     async def told_late(self, tx: Transaction, id_: str) -> None:
         await tx.execute("UPDATE messages SET late_told = 1 WHERE id = ?", id_)
 
+    async def overdue(self, accepted_before: float) -> list[Message]:
+        """Accepted earlier than that and not handed over yet; at most 100, the oldest first."""
+        return [_message(row) for row in await self._database.all(_OVERDUE, accepted_before)]
+
     async def depth(self) -> list[Row]:
         return await self._database.all(_DEPTH)
 
@@ -218,4 +227,5 @@ class Messages:
         return int(row[0]) if row else 0
 
     async def forget(self, tx: Transaction, before: float) -> int:
+        """Settled ones, at most 1000 at a time: again until it is 0."""
         return await tx.execute(_FORGET, before)

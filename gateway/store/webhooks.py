@@ -4,11 +4,14 @@ journal's order, so a receiver that was down loses nothing."""
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 from gateway.store.database import Database, Row, Transaction
 from gateway.store.vault import Sealer
+
+NEVER = 1e15        # `next_at` of a delivery that is not tried again by itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,7 @@ class Delivery:
     chat: str
     status: str                     # waiting, delivered, parked
     attempts: int
-    next_at: float
+    next_at: float                  # NEVER: set aside; a parked delivery with a time keeps its place in line
     last_status: int | None
     last_error: str | None
     created_at: float
@@ -43,12 +46,20 @@ _INSERT = """INSERT INTO webhooks (id, owner, session_id, url, format, types, se
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _DELIVER = """INSERT INTO deliveries (id, webhook_id, journal_seq, chat, status, next_at, created_at)
 VALUES (?, ?, ?, ?, 'waiting', ?, ?) ON CONFLICT DO NOTHING"""
-# The first waiting delivery of every chat: a chat's order is kept, a failing chat does not hold up the others.
-_DUE = """SELECT * FROM deliveries d WHERE webhook_id = ? AND status = 'waiting' AND next_at <= ? AND NOT EXISTS (
-  SELECT 1 FROM deliveries e WHERE e.webhook_id = d.webhook_id AND e.status = 'waiting' AND e.chat = d.chat AND e.seq < d.seq)
-ORDER BY seq LIMIT ?"""
-_NEXT = """SELECT min(next_at) FROM deliveries d WHERE webhook_id = ? AND status = 'waiting' AND NOT EXISTS (
-  SELECT 1 FROM deliveries e WHERE e.webhook_id = d.webhook_id AND e.status = 'waiting' AND e.chat = d.chat AND e.seq < d.seq)"""
+# In line: not delivered and not set aside. The first in line of every chat may go: a chat's order is kept, and one that
+# is held up does not hold up the others.
+_IN_LINE = "webhook_id = ? AND status <> 'delivered' AND next_at < 1e15"
+_HEADS = f"""FROM deliveries d WHERE {_IN_LINE} AND NOT EXISTS (
+  SELECT 1 FROM deliveries e WHERE e.webhook_id = d.webhook_id AND e.chat = d.chat AND e.seq < d.seq
+  AND e.status <> 'delivered' AND e.next_at < 1e15)"""
+_DUE = f"SELECT * {_HEADS} AND next_at <= ? ORDER BY seq LIMIT ?"
+_NEXT = f"SELECT min(next_at) {_HEADS} AND next_at > ?"
+_FIRST = f"""SELECT * FROM deliveries WHERE {_IN_LINE} AND seq NOT IN (SELECT value FROM json_each(?))
+ORDER BY seq LIMIT 1"""
+_OTHER = """SELECT * FROM deliveries d WHERE webhook_id = ? AND status = 'waiting' AND seq <> ?
+AND seq NOT IN (SELECT value FROM json_each(?)) AND (chat <> ? OR ?) AND NOT EXISTS (
+  SELECT 1 FROM deliveries e WHERE e.webhook_id = d.webhook_id AND e.chat = d.chat AND e.seq < d.seq AND e.status = 'waiting')
+ORDER BY chat = ?, seq LIMIT 1"""
 _PAGE = """SELECT d.* FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id
 WHERE w.owner = ? AND d.seq < ? {more} ORDER BY d.seq DESC LIMIT ?"""
 
@@ -72,10 +83,9 @@ class Webhooks:
                          self._sealer.seal(secret.encode(), f"webhook/{id}"), position, at)
         return Webhook(id, owner, session_id, url, format, types, position, at)
 
-    async def secret(self, id_: str) -> str:
+    async def secret(self, id_: str) -> str | None:
         row = await self._database.one("SELECT secret_sealed FROM webhooks WHERE id = ?", id_)
-        assert row is not None
-        return self._sealer.open(row[0], f"webhook/{id_}").decode()
+        return self._sealer.open(row[0], f"webhook/{id_}").decode() if row else None
 
     async def all(self, owner: str | None = None, session_id: str | None = None) -> list[Webhook]:
         rows = await self._database.all("SELECT * FROM webhooks WHERE owner = coalesce(?, owner) AND (? IS NULL OR "
@@ -88,6 +98,14 @@ class Webhooks:
 
     async def update(self, tx: Transaction, id_: str, *, url: str, types: tuple[str, ...]) -> None:
         await tx.execute("UPDATE webhooks SET url = ?, types = ? WHERE id = ?", url, json.dumps(types), id_)
+
+    async def set_secret(self, tx: Transaction, id_: str, secret: str) -> None:
+        await tx.execute("UPDATE webhooks SET secret_sealed = ? WHERE id = ?",
+                         self._sealer.seal(secret.encode(), f"webhook/{id_}"), id_)
+
+    async def count(self, owner: str) -> int:
+        row = await self._database.one("SELECT count(*) FROM webhooks WHERE owner = ?", owner)
+        return int(row[0]) if row else 0
 
     async def delete(self, tx: Transaction, id_: str) -> None:
         await tx.execute("DELETE FROM webhooks WHERE id = ?", id_)
@@ -104,17 +122,36 @@ class Webhooks:
         await tx.execute("UPDATE webhooks SET position = max(position, ?) WHERE id = ?", position, webhook_id)
 
     async def due(self, webhook_id: str, at: float, limit: int = 20) -> list[Delivery]:
+        """The first in line of every chat whose time has come."""
         return [_delivery(row) for row in await self._database.all(_DUE, webhook_id, at, limit)]
 
-    async def next_due(self, webhook_id: str) -> float | None:
-        row = await self._database.one(_NEXT, webhook_id)
+    async def next_due(self, webhook_id: str, after: float = 0) -> float | None:
+        """When the next of those that are not due yet will be."""
+        row = await self._database.one(_NEXT, webhook_id, after)
         return row[0] if row else None
 
+    async def first(self, webhook_id: str, without: Collection[int] = ()) -> Delivery | None:
+        """The oldest in line."""
+        row = await self._database.one(_FIRST, webhook_id, json.dumps(list(without)))
+        return _delivery(row) if row else None
+
+    async def other(self, first: Delivery, without: Collection[int] = (), *, same_chat: bool) -> Delivery | None:
+        """Another one, best of another chat, to see whether it is only `first` that the receiver does not take. With
+        `same_chat` also one behind `first`, if that is parked."""
+        row = await self._database.one(_OTHER, first.webhook_id, first.seq, json.dumps(list(without)), first.chat, same_chat,
+                                       first.chat)
+        return _delivery(row) if row else None
+
     async def tried(self, tx: Transaction, delivery: Delivery, *, status: str, at: float, next_at: float,
-                    last_status: int | None, last_error: str | None) -> None:
-        await tx.execute("UPDATE deliveries SET status = ?, attempts = attempts + 1, next_at = ?, last_status = ?, "
-                         "last_error = ?, delivered_at = ? WHERE seq = ?", status, next_at, last_status, last_error,
+                    last_status: int | None, last_error: str | None, counted: bool = True) -> None:
+        await tx.execute("UPDATE deliveries SET status = ?, attempts = attempts + ?, next_at = ?, last_status = ?, "
+                         "last_error = ?, delivered_at = ? WHERE seq = ?", status, counted, next_at, last_status, last_error,
                          at if status == "delivered" else None, delivery.seq)
+
+    async def release(self, tx: Transaction, webhook_id: str, at: float, attempts: int) -> None:
+        """Parked ones that kept their place go again, with `attempts` behind them."""
+        await tx.execute("UPDATE deliveries SET status = 'waiting', attempts = ?, next_at = ? WHERE webhook_id = ? "
+                         "AND status = 'parked' AND next_at < 1e15", attempts, at, webhook_id)
 
     async def page(self, owner: str, *, before_seq: int | None = None, limit: int = 50, status: str | None = None,
                    webhook_id: str | None = None) -> list[Delivery]:
@@ -145,5 +182,16 @@ class Webhooks:
         assert row is not None
         return {"waiting": row["waiting"] or 0, "parked": row["parked"] or 0}
 
+    async def counts(self, owner: str) -> dict[str, dict[str, int]]:
+        """By webhook and status, of what is not delivered."""
+        counts: dict[str, dict[str, int]] = {}
+        for row in await self._database.all("SELECT d.webhook_id, d.status, count(*) AS n FROM deliveries d JOIN webhooks w "
+                                            "ON w.id = d.webhook_id WHERE w.owner = ? AND d.status <> 'delivered' "
+                                            "GROUP BY d.webhook_id, d.status", owner):
+            counts.setdefault(row["webhook_id"], {})[row["status"]] = row["n"]
+        return counts
+
     async def forget(self, tx: Transaction, before: float) -> int:
-        return await tx.execute("DELETE FROM deliveries WHERE created_at < ? AND status <> 'waiting'", before)
+        """Those that wait for nothing any more, at most 1000 at a time: again until it is 0."""
+        return await tx.execute("DELETE FROM deliveries WHERE seq IN (SELECT seq FROM deliveries WHERE created_at < ? "
+                                "AND (status = 'delivered' OR next_at >= 1e15) ORDER BY seq LIMIT 1000)", before)

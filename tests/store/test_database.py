@@ -1,0 +1,276 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from gateway.errors import GatewayError
+from gateway.store import database as module
+from gateway.store.database import Database, StoreBroken, StoreTooNew, migrations
+
+META = "INSERT INTO meta (name, value) VALUES (?, ?)"
+
+
+async def names(database: Database) -> list[str]:
+    return [row["name"] for row in await database.all("SELECT name FROM meta ORDER BY name")]
+
+
+# ------------------------------------------------------------------ opening
+
+
+async def test_the_migrations_have_numbers_without_gaps_and_the_last_one_is_the_databases_version(database):
+    assert [number for number, _, _ in migrations()] == list(range(1, len(migrations()) + 1))
+    row = await database.one("PRAGMA user_version")
+    assert row[0] == len(migrations())
+
+
+async def test_a_database_opened_again_keeps_what_it_held(tmp_path):
+    async with Database(tmp_path / "a.db") as first, first.transaction() as tx:
+        await tx.execute(META, "x", b"1")
+    async with Database(tmp_path / "a.db") as second:
+        assert await names(second) == ["x"]
+
+
+async def test_a_database_of_the_first_version_is_brought_up_with_its_rows(tmp_path):
+    path = tmp_path / "old.db"
+    old = sqlite3.connect(path)
+    old.executescript(f"{migrations()[0][2]} PRAGMA user_version = 1; INSERT INTO meta VALUES ('x', x'01');")
+    old.close()
+    async with Database(path) as database:
+        assert await names(database) == ["x"]
+        row = await database.one("PRAGMA user_version")
+        assert row[0] == len(migrations())
+        assert await database.integrity() == []
+
+
+async def test_a_migration_that_fails_leaves_the_version_before_it_whole(tmp_path, monkeypatch):
+    path, good = tmp_path / "a.db", migrations()
+    bad = (len(good) + 1, "9999_bad.sql", "CREATE TABLE half (x); INSERT INTO nowhere VALUES (1);")
+    monkeypatch.setattr(module, "migrations", lambda: [*good, bad])
+    with pytest.raises(StoreBroken, match=r"9999_bad\.sql.*nowhere"):
+        async with Database(path):
+            pass
+    monkeypatch.setattr(module, "migrations", lambda: good)
+    async with Database(path) as database:
+        row = await database.one("PRAGMA user_version")
+        assert row[0] == len(good)
+        assert await database.one("SELECT 1 FROM sqlite_master WHERE name = 'half'") is None
+
+
+@pytest.mark.parametrize("mode", ["delete", "wal"])
+async def test_a_newer_database_is_refused_and_not_touched(tmp_path, mode):
+    path = tmp_path / "new.db"
+    newer = sqlite3.connect(path)
+    newer.executescript(f"PRAGMA journal_mode = {mode}; CREATE TABLE meta (name, value); PRAGMA user_version = 99;")
+    newer.close()
+    before = path.read_bytes()
+    with pytest.raises(StoreTooNew, match="version 99"):
+        async with Database(path):
+            pass
+    assert path.read_bytes() == before
+
+
+async def test_a_file_that_is_no_database_is_refused_with_its_name(tmp_path):
+    path = tmp_path / "a.db"
+    path.write_bytes(b"not a database at all, but long enough to look like one " * 40)
+    with pytest.raises(StoreBroken, match=r"a\.db.*not a database"):
+        async with Database(path):
+            pass
+
+
+async def test_the_file_is_the_owners_alone_and_commits_wait_for_the_disk(database):
+    assert database.path.stat().st_mode & 0o777 == 0o600
+    async with database.transaction() as tx:
+        synchronous, mode = await tx.one("PRAGMA synchronous"), await tx.one("PRAGMA journal_mode")
+    assert (synchronous[0], mode[0]) == (2, "wal")              # FULL
+
+
+# ------------------------------------------------------------------ transactions
+
+
+async def test_what_is_written_in_a_transaction_is_seen_after_it_and_not_before(database):
+    async with database.transaction() as tx:
+        await tx.execute(META, "x", b"1")
+        assert await names(database) == []
+    assert await names(database) == ["x"]
+
+
+async def test_any_exception_rolls_everything_back_and_calls_nobody(database):
+    called = []
+    with pytest.raises(ZeroDivisionError):
+        async with database.transaction() as tx:
+            await tx.execute(META, "x", b"1")
+            tx.on_commit(lambda: called.append(1))
+            raise ZeroDivisionError
+    assert await names(database) == []
+    assert called == []
+    async with database.transaction() as tx:
+        await tx.execute(META, "y", b"1")
+        tx.on_commit(lambda: called.append(2))
+    assert called == [2]
+
+
+async def test_a_constraint_that_fails_is_told_as_it_is(database):
+    with pytest.raises(sqlite3.IntegrityError):
+        async with database.transaction() as tx:
+            await tx.execute(META, "x", b"1")
+            await tx.execute(META, "x", b"2")
+    assert await names(database) == []
+
+
+async def test_a_mistake_in_our_sql_is_not_told_as_a_full_disk(database):
+    with pytest.raises(sqlite3.OperationalError, match="no such table"):
+        async with database.transaction() as tx:
+            await tx.execute("DELETE FROM nowhere")
+
+
+async def test_writers_wait_for_each_other(database):
+    order = []
+
+    async def write(name: str) -> None:
+        async with database.transaction() as tx:
+            order.append(f"{name} begins")
+            await tx.execute(META, name, b"1")
+            await asyncio.sleep(0)
+            order.append(f"{name} ends")
+
+    await asyncio.gather(*(write(name) for name in "abc"))
+    assert order == [f"{name} {what}" for name in "abc" for what in ("begins", "ends")]
+
+
+async def test_the_reader_cannot_write(database):
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        await database.all("DELETE FROM meta")
+
+
+async def test_a_commit_is_measured(database):
+    seconds: list[float] = []
+    database.commit_seconds = seconds.append
+    async with database.transaction() as tx:
+        await tx.execute(META, "x", b"1")
+    assert len(seconds) == 1
+    assert 0 <= seconds[0] < 10
+
+
+# ------------------------------------------------------------------ cancelled at any moment
+
+
+@pytest.mark.parametrize("turns", range(14))
+async def test_a_transaction_cancelled_at_any_moment_is_told_if_and_only_if_it_was_committed(database, turns):
+    told = []
+
+    async def write() -> None:
+        async with database.transaction() as tx:
+            await tx.execute(META, "x", b"1")
+            tx.on_commit(lambda: told.append("x"))
+
+    task = asyncio.create_task(write())
+    for _ in range(turns):
+        await asyncio.sleep(0.0002)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert await names(database) == told
+    async with database.transaction() as tx:                    # and the writer is free again
+        await tx.execute(META, "y", b"1")
+    assert await names(database) == [*told, "y"]
+
+
+async def test_a_cancellation_during_the_commit_does_not_undo_it(database, monkeypatch):
+    """Found by reading: COMMIT was queued to SQLite's thread and then rolled back or, done, never told."""
+    told, committing = [], asyncio.Event()
+    execute = database._writer.execute
+
+    def slow(sql, *values):
+        async def late():
+            committing.set()
+            await asyncio.sleep(0.01)
+            return await execute(sql, *values)
+
+        return late() if sql == "COMMIT" else execute(sql, *values)
+
+    monkeypatch.setattr(database._writer, "execute", slow)
+
+    async def write() -> None:
+        async with database.transaction() as tx:
+            await tx.execute(META, "x", b"1")
+            tx.on_commit(lambda: told.append("x"))
+
+    task = asyncio.create_task(write())
+    await committing.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert told == ["x"]
+    assert await names(database) == ["x"]
+
+
+# ------------------------------------------------------------------ disks
+
+
+async def test_a_full_disk_is_storage_unavailable_and_nothing_of_the_transaction_stays(database):
+    await database._writer.execute("PRAGMA max_page_count = 60")
+    with pytest.raises(GatewayError) as caught:
+        async with database.transaction() as tx:
+            await tx.execute(META, "small", b"1")
+            await tx.execute(META, "large", bytes(1 << 20))
+    assert caught.value.code == "storage_unavailable"
+    assert caught.value.status == 503
+    assert "full" in caught.value.message
+    assert await names(database) == []
+    await database._writer.execute("PRAGMA max_page_count = 1000000")
+    async with database.transaction() as tx:
+        await tx.execute(META, "large", bytes(1 << 20))
+    assert await names(database) == ["large"]
+
+
+async def test_a_database_somebody_else_holds_is_storage_unavailable_after_a_while(database):
+    await database._writer.execute("PRAGMA busy_timeout = 20")
+    other = sqlite3.connect(database.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    try:
+        with pytest.raises(GatewayError) as caught:
+            async with database.transaction():
+                pytest.fail("it began")
+        assert caught.value.code == "storage_unavailable"
+    finally:
+        other.close()
+    async with database.transaction() as tx:
+        await tx.execute(META, "x", b"1")
+
+
+# ------------------------------------------------------------------ backups
+
+
+async def test_a_backup_is_whole_and_the_owners_alone(database, tmp_path):
+    async with database.transaction() as tx:
+        await tx.execute(META, "x", b"1")
+    await database.backup_into(tmp_path / "copy.db")
+    assert (tmp_path / "copy.db").stat().st_mode & 0o777 == 0o600
+    async with Database(tmp_path / "copy.db") as copy:
+        assert await names(copy) == ["x"]
+        assert await copy.integrity() == []
+
+
+async def test_a_backup_does_not_overwrite(database, tmp_path):
+    target = tmp_path / "copy.db"
+    target.write_bytes(b"mine")
+    with pytest.raises(FileExistsError):
+        await database.backup_into(target)
+    assert target.read_bytes() == b"mine"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux")
+async def test_a_backup_that_fails_leaves_no_file(database, tmp_path):
+    target = tmp_path / "gone" / "copy.db"
+    with pytest.raises(FileNotFoundError):
+        await database.backup_into(target)
+    target.parent.mkdir()
+    os.chmod(database.path, 0o600)
+    await database._writer.execute("BEGIN IMMEDIATE")           # VACUUM INTO is refused within a transaction
+    with pytest.raises(sqlite3.OperationalError):
+        await database.backup_into(target)
+    await database._writer.execute("ROLLBACK")
+    assert not target.exists()
