@@ -4,12 +4,17 @@ file, whose data key is: wrapped, so that destroying it destroys the file's mean
 from __future__ import annotations
 
 import json
+import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
 from gateway.jid import JID
 from gateway.states import REASONS, SessionState
 from gateway.store.database import Database, Row, Transaction
+
+
+class Taken(Exception):
+    """The owner has a session of that session_key already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +73,12 @@ class Sessions:
 
     async def create(self, tx: Transaction, *, id: str, owner: str, session_key: str, name: str, state: SessionState,
                      webhook_url: str, wrapped_key: bytes, settings: dict[str, Any], at: float) -> Session:
-        """Raises sqlite3.IntegrityError where the owner has that session_key."""
-        await tx.execute(_INSERT, id, owner, session_key, name, state.status, state.reason.code, state.since, webhook_url,
-                         wrapped_key, json.dumps(settings), at)
+        """Raises Taken."""
+        try:
+            await tx.execute(_INSERT, id, owner, session_key, name, state.status, state.reason.code, state.since, webhook_url,
+                             wrapped_key, json.dumps(settings), at)
+        except sqlite3.IntegrityError:
+            raise Taken from None
         row = await tx.one(_ONE, id)
         assert row is not None
         return _session(row)
@@ -102,14 +110,17 @@ class Sessions:
         await tx.execute(_STATE, state.status, state.reason.code, state.detail, state.since, state.until, id_)
 
     async def update(self, tx: Transaction, id_: str, **columns: Any) -> None:
-        """JIDs are given as JID, settings as a dict."""
+        """JIDs are given as JID, settings as a dict. Raises Taken."""
         for name, value in columns.items():
             assert name in _COLUMNS, name
             if isinstance(value, JID):
                 value = str(value)
             elif isinstance(value, dict):
                 value = json.dumps(value)
-            await tx.execute(f"UPDATE sessions SET {name} = ? WHERE id = ?", value, id_)
+            try:
+                await tx.execute(f"UPDATE sessions SET {name} = ? WHERE id = ?", value, id_)
+            except sqlite3.IntegrityError:
+                raise Taken from None
 
     async def delete(self, tx: Transaction, id_: str) -> None:
         await tx.execute(_DELETE, id_)
