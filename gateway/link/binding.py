@@ -53,6 +53,7 @@ class Core:
         self.library = library
         properties = library.companion.DeviceProps(os=device_name)
         self.device_properties: bytes = properties.SerializeToString()
+        self.proxy_url = proxy
         self.proxy = library.binder.ProxySettings(proxy)._to_c_struct() if proxy else None
         self._state = threading.Condition()
         self._turn: object | None = None

@@ -15,6 +15,7 @@ from gateway.jid import JID
 from gateway.link import failures, from_whatsapp, to_whatsapp
 from gateway.link.base import Account, LinkError, SendError, SessionFile
 from gateway.link.binding import Core, CoreSession, NotRunning
+from gateway.link.reach import unreachable
 from gateway.link.session_store import Device, SessionFileError, SessionStore
 from gateway.link.threads import in_thread
 from gateway.messages import MediaRef, MessageKey, Outgoing, SendReceipt
@@ -46,25 +47,38 @@ class NeonizeLink:
         self._sink: Callable[[LinkEvent], None] | None = sink
         self._session: CoreSession | None = None
         self._own: Device | None = None
+        self._opening: asyncio.Task[None] | None = None
         self._uploads = asyncio.Semaphore(2)
+        self._one_at_a_time = asyncio.Lock()
+        self._handed_over: dict[bytes, asyncio.Future[bytes]] = {}
 
     # ------------------------------------------------------------------ the connection
 
     async def open(self) -> None:
-        if self._sink is None or self._session is not None:
-            return
-        loop = asyncio.get_running_loop()
+        if self._sink is not None and self._session is None and self._opening is None:
+            self._opening = asyncio.create_task(self._open(), name=self._name("open"))
+            self._opening.add_done_callback(self._opened)
+
+    def _opened(self, opening: asyncio.Task[None]) -> None:
+        self._opening = None
+        if not opening.cancelled() and (error := opening.exception()) is not None:
+            log.error("session %s could not be opened", self._file.session_id, exc_info=error)
+            self._tell(ConnectFailed(f"{type(error).__name__}: {error}"))
+
+    async def _open(self) -> None:
         try:
             self._own = await in_thread(lambda: self._store.device(self._file), self._name("device"))
         except SessionFileError as error:
-            loop.call_soon(self._tell, ConnectFailed(f"store_damaged: {error}"))
+            self._tell(ConnectFailed(f"store_damaged: {error}"))
             return
         if self._own is None:
             # Opened all the same, the core would show QR codes to nobody and never end.
-            loop.call_soon(self._tell, LoggedOut(True, "unknown_logout", "no device is linked in this session's file"))
+            self._tell(LoggedOut(True, "unknown_logout", "no device is linked in this session's file"))
             return
-        if self._sink is None or self._session is not None:
+        if (reason := await unreachable(self._core.proxy_url)) is not None:
+            self._tell(ConnectFailed(reason))
             return
+        loop = asyncio.get_running_loop()
 
         def post(function: Callable[..., None], *arguments: Any) -> None:
             with contextlib.suppress(RuntimeError):         # the loop is closed
@@ -98,6 +112,9 @@ class NeonizeLink:
 
     async def close(self) -> None:
         self._sink = None
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.wait({self._opening})
         session = self._session
         if session is not None:
             stopping = in_thread(session.stop, self._name("stop"))
@@ -130,17 +147,37 @@ class NeonizeLink:
                 uploaded = await self._upload(session, *attached)
         payload = to_whatsapp.payload(message, secret, own=own.jid, uploaded=uploaded).SerializeToString()
         address = to_whatsapp.jid_bytes(to.non_ad())
-        try:
-            answer = await self._in_core(
-                lambda: session.call("SendMessage", address, len(address), payload, len(payload)), self._patience.ack)
-        except NotRunning:
-            raise SendError("session_not_connected", _NOT_OPEN, retry=True) from None
-        except TimeoutError:
-            raise SendError("send_unconfirmed", f"no acknowledgement within {self._patience.ack:g} s", certain=False) from None
+        answer = await self._hand_over(
+            secret, lambda: session.call("SendMessage", address, len(address), payload, len(payload)))
         sent = self._read("SendMessageReturnFunction", answer)
         if sent.Error:
             raise failures.send_error(sent.Error)
         return SendReceipt(sent.SendResponse.ID, sent.SendResponse.Timestamp)
+
+    async def _hand_over(self, secret: bytes, call: Callable[[], bytes]) -> bytes:
+        """One message at a time is inside the core, which would queue the others: given up there, they would be sent later
+        all the same. Here they have certainly not left."""
+        waited = f"an earlier message has had no acknowledgement for {self._patience.ack:g} s"
+        try:
+            async with asyncio.timeout(self._patience.ack):
+                await self._one_at_a_time.acquire()
+        except TimeoutError:
+            raise SendError("send_failed", waited, retry=True) from None
+        outcome = self._handed_over[secret] = in_thread(call, self._name("send"))
+
+        def returned(outcome: asyncio.Future[bytes]) -> None:
+            self._handed_over.pop(secret, None)
+            self._one_at_a_time.release()
+            outcome.exception()                 # looked at, whoever waits
+
+        outcome.add_done_callback(returned)
+        try:
+            async with asyncio.timeout(self._patience.ack):
+                return await asyncio.shield(outcome)
+        except NotRunning:
+            raise SendError("session_not_connected", _NOT_OPEN, retry=True) from None
+        except TimeoutError:
+            raise SendError("send_unconfirmed", f"no acknowledgement within {self._patience.ack:g} s", certain=False) from None
 
     async def _upload(self, session: CoreSession, kind: str, data: bytes) -> to_whatsapp.Uploaded:
         try:
@@ -156,6 +193,11 @@ class NeonizeLink:
         return to_whatsapp.Uploaded(at.url, at.DirectPath, at.MediaKey, at.FileSHA256, at.FileEncSHA256, len(data))
 
     async def find_sent(self, secret: bytes) -> str | None:
+        if (outcome := self._handed_over.get(secret)) is not None:
+            # The core still has it, perhaps not yet at the point where it writes it down.
+            await asyncio.wait({outcome}, timeout=self._patience.call)
+            if not outcome.done():
+                raise LinkError("the core still holds this message", "send_unconfirmed")
         try:
             return await in_thread(lambda: self._store.sent_id(self._file, secret), self._name("find"))
         except LookupError as error:

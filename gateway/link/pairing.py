@@ -70,10 +70,16 @@ class Child:
         with contextlib.suppress(ConnectionError):
             await self.process.stdin.drain()
 
-    async def end(self) -> None:
-        """Kill it and wait until it is gone, its descriptors with it."""
-        with contextlib.suppress(ProcessLookupError):
-            self.process.kill()
+    async def end(self, *, by_itself: bool = False) -> None:
+        """Wait until it is gone, its descriptors with it; kill it, unless it is ending by itself. (Killing a process that has
+        just ended would take its exit status away from asyncio's watcher.)"""
+        if by_itself:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(2.0):
+                    await self.process.wait()
+        if self.process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.kill()
         await self.process.wait()
         await self._listening
         self._transport.close()
@@ -134,7 +140,7 @@ class NeonizePairing:
                     yield event
         finally:
             await attempt.aclose()
-            await self._end_child()             # before anybody here opens the file
+            await self._end_child(by_itself=paired or ended is not None)        # before anybody here opens the file
         if self._closed.is_set():
             return
         if paired:
@@ -223,7 +229,7 @@ class NeonizePairing:
             return PairingEnded("pair_error", "the phone accepted, but no device was stored")
         return Paired(device.jid, device.lid, device.platform, device.business_name)
 
-    async def _end_child(self) -> None:
+    async def _end_child(self, *, by_itself: bool = False) -> None:
         child, self._child = self._child, None
         if child is not None:
-            await child.end()
+            await child.end(by_itself=by_itself)

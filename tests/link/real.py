@@ -41,11 +41,6 @@ class Control:
             assert response.status < 300, await response.text()
             return await response.json()
 
-    async def message(self, number: str, after: int = 0) -> Any:
-        """The first message to that number that its phone could read."""
-        found = await self.get("/messages", to=number, after=after, wait=PATIENCE, decrypted=1)
-        return found["messages"][0] if isinstance(found, dict) else found[0]
-
 
 class RealStage(Stage):
     """`links` live in a process of their own; `folder` holds the session files."""
@@ -113,5 +108,12 @@ async def real_stage(folder: Path, environment: dict[str, str] | None = None, **
     sessions.mkdir()
     async with Sandbox(folder / "sandbox") as sandbox, aiohttp.ClientSession() as http:
         control = Control(sandbox.control_url, http)
-        async with await RemoteLinks.start(sandbox.environment() | (environment or BOT_TAG_OFF), **options) as links:
+        async with started(sandbox, environment, **options) as links:
             yield RealStage(sandbox, control, links, sessions)
+
+
+@asynccontextmanager
+async def started(sandbox: Sandbox, environment: dict[str, str] | None = None, **options: Any) -> AsyncIterator[RemoteLinks]:
+    """A process with the real links, which WhatsApp's name leads to the sandbox."""
+    async with await RemoteLinks.start(sandbox.environment() | (environment or BOT_TAG_OFF), **options) as links:
+        yield links
