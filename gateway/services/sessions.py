@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import sqlite3
 import uuid
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ from gateway.services.feed import Stopping
 from gateway.services.live import LiveSession, Surroundings
 from gateway.states import REASONS, SessionState, Status
 from gateway.store.keys import Key
+from gateway.store.sessions import Taken
 from gateway.times import iso
 
 log = structlog.get_logger("gateway.sessions")
@@ -119,7 +119,7 @@ class Sessions:
                         tx, id=id_, owner=key.owner, session_key=session_key, name=name or session_key,
                         state=SessionState(REASONS["pairing" if pair else "qr_expired"], now), webhook_url=webhook_url,
                         wrapped_key=vault.wrap(vault.new_data_key(), f"session/{id_}"), settings=settings or {}, at=now)
-            except sqlite3.IntegrityError:
+            except Taken:
                 raise GatewayError("session_exists", f"A session of the key '{session_key}' exists already.",
                                    session_key=session_key) from None
         live = self._live[id_] = LiveSession(session, around)
@@ -141,7 +141,7 @@ class Sessions:
         try:
             async with self._around.store.database.transaction() as tx:
                 await self._around.store.sessions.update(tx, live.session.id, **columns)
-        except sqlite3.IntegrityError:
+        except Taken:
             raise GatewayError("session_exists") from None
         await live.reread()
 
