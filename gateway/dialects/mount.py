@@ -1,0 +1,16 @@
+"""Which dialects there are."""
+
+from __future__ import annotations
+
+from starlette.routing import BaseRoute
+
+from gateway.dialects import sendapi, svara, wawp
+from gateway.dialects.dialect import Dialect, mount_dialects
+from gateway.services.gateway import Gateway
+
+DIALECTS: tuple[Dialect, ...] = (svara.SVARA, sendapi.SENDAPI, wawp.WAWP)
+
+
+def mount(gateway: Gateway) -> list[BaseRoute]:
+    """The routes of the enabled dialects, to stand after the native ones. Raises ConfigError."""
+    return mount_dialects(gateway, DIALECTS)

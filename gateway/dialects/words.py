@@ -1,0 +1,183 @@
+"""What several dialects say in the same way: ids, chats, numbers, the first QR, a send that is awaited."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import phonenumbers
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway.api.http import Call, envelope, json_response, retry_headers
+from gateway.errors import TABLE, GatewayError, InvalidField
+from gateway.jid import JID, USER, parse_recipient
+from gateway.media.urls import parse_url
+from gateway.services.drafts import Draft
+from gateway.services.feed import SlowReader, Stopping
+from gateway.services.live import LiveSession
+from gateway.services.sessions import Linking
+from gateway.store.messages import Message
+
+ACK_SECONDS = 20.0              # how long an answer waits for WhatsApp's acknowledgement
+_SERIALIZED = re.compile(r"(?:true|false)_[^_]+_([^_]+)(?:_[^_]+)?")
+_LONGEST_ID = 128
+
+
+class Bearer:
+    """The key as `Authorization: Bearer KEY`, errors as the native API words them."""
+
+    name = "bearer"
+
+    def credentials(self, request: Request, fields: Mapping[str, Any]) -> str | None:
+        scheme, _, text = request.headers.get("authorization", "").partition(" ")
+        return text.strip() if scheme.lower() == "bearer" and text.strip() else None
+
+    def error(self, error: GatewayError) -> Response:
+        return json_response(envelope(error), error.status, retry_headers(error))
+
+
+def to_hex(prefix: str, id_: str) -> str:
+    """'ws_', '8b0a…-…' -> 'ws_8b0a…'."""
+    return prefix + UUID(id_).hex
+
+
+def from_hex(prefix: str, text: str) -> str:
+    """Back again. A text of another form is returned as it is: it may be a session's own key."""
+    try:
+        return str(UUID(text.removeprefix(prefix))) if text.startswith(prefix) else text
+    except ValueError:
+        return text
+
+
+def recipient(text: str | int, field: str) -> JID:
+    """Raises InvalidField(invalid_recipient)."""
+    try:
+        jid = parse_recipient(str(text))
+        if jid.phone and not phonenumbers.is_possible_number(phonenumbers.parse(jid.phone)):
+            raise ValueError("not a possible phone number")
+    except (ValueError, phonenumbers.NumberParseException) as error:
+        raise InvalidField(field, f"{field}: {error}", "invalid_recipient") from None
+    return jid
+
+
+def digits(jid: JID) -> str:
+    """A person's number without `+`; anything else as the JID it is."""
+    return jid.phone.removeprefix("+") if jid.phone else str(jid)
+
+
+def c_us(jid: JID) -> str:
+    """As WhatsApp Web's own pages write it: `237612345678@c.us`."""
+    jid = jid.non_ad()
+    return f"{jid.user}@c.us" if jid.server == USER else str(jid)
+
+
+def check_webhook_url(text: str | None, field: str = "webhook_url") -> str:
+    if text:
+        try:
+            parse_url(text)
+        except ValueError as error:
+            raise InvalidField(field, f"{field}: {error}") from None
+    return text or ""
+
+
+def check_media_url(text: str, field: str) -> str:
+    if text[:5].lower() not in ("http:", "https", "data:"):
+        raise InvalidField(field, f"{field}: an http, https or data: URL is needed", "fetch_bad_url")
+    return text
+
+
+def file_url(text: str, mimetype: str, field: str) -> str:
+    """A URL, or base64 without its head, which several services take in the same field."""
+    if text[:5].lower() in ("http:", "https", "data:"):
+        return text
+    if not text:
+        raise InvalidField(field, f"{field}: a URL or base64 is needed")
+    return f"data:{mimetype or 'application/octet-stream'};base64,{text}"
+
+
+async def create_with_code(call: Call, *, session_key: str | None = None, name: str = "",
+                           webhook_url: str = "") -> tuple[LiveSession, Linking]:
+    """A new session and its first QR, which takes a second or two. Where WhatsApp gives none, no session stays behind, since
+    the caller would not know its id. Raises session_exists, session_limit, pairing_failed."""
+    sessions = call.gateway.sessions
+    live = await sessions.create(call.key, session_key=session_key, name=name, webhook_url=webhook_url)
+    try:
+        return live, await sessions.code_to_scan(live)
+    except GatewayError:
+        await sessions.delete(live)
+        raise
+
+
+# ------------------------------------------------------------------ sending
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A message as it stood when the wait for WhatsApp was over, and what was sent."""
+
+    message: Message
+    draft: Draft
+    live: LiveSession
+
+    @property
+    def whatsapp_id(self) -> str:
+        """WhatsApp's, once there is one; ours until then."""
+        return self.message.wa_id or self.message.id
+
+    @property
+    def ack(self) -> int:
+        """whatsapp-web.js's scale: -1 error, 0 pending, 1 server, 2 device, 3 read, 4 played."""
+        return {"failed": -1, "sent": 1, "delivered": 2, "read": 3, "played": 4}.get(self.message.status, 0)
+
+    @property
+    def at(self) -> float:
+        return self.message.sent_at or self.message.created_at
+
+
+async def send_and_wait(call: Call, live: LiveSession, chat: JID, draft: Draft) -> Sent:
+    """Prepares, accepts, and waits for WhatsApp's acknowledgement, at most ACK_SECONDS. Raises GatewayError for whatever made
+    it fail; one that may have arrived all the same is returned."""
+    gateway = call.gateway
+    await gateway.keys.check_quota(call.key)            # before anything is fetched
+    if draft.kind != "text":
+        draft = (await gateway.preparing.prepare(draft)).draft
+    news = gateway.feed.subscribe(session_id=live.session.id, types=("receipt",))
+    try:
+        accepted = await gateway.outbox.accept(call.key, live, chat, draft)
+        with contextlib.suppress(TimeoutError, Stopping, SlowReader):
+            async with asyncio.timeout(ACK_SECONDS):
+                async for event in news.events():
+                    if event.data["id"] == accepted.id and event.data["status"] != "pending":
+                        break
+    finally:
+        gateway.feed.close(news)
+    message = await gateway.store.messages.one(accepted.id) or accepted
+    if message.status == "failed" and not message.may_have_been_delivered:
+        code = message.error_code if message.error_code in TABLE else "send_failed"
+        raise GatewayError(str(code), message.error_text or "")
+    return Sent(message, draft, live)
+
+
+async def with_reply(call: Call, live: LiveSession, draft: Draft, id_: str | None, field: str = "reply_to") -> Draft:
+    """The draft as an answer to a message named by our id, by WhatsApp's, or in whatsapp-web.js's form
+    (`false_237612345678@c.us_3EB0…`). Raises InvalidField."""
+    if not id_:
+        return draft
+    store = call.gateway.store
+    match = _SERIALIZED.fullmatch(id_)
+    named = (match.group(1) if match else id_)[:_LONGEST_ID]
+    async with store.database.transaction() as tx:
+        message = (await store.messages.of_wa_id(tx, live.session.id, named, "in")
+                   or await store.messages.of_wa_id(tx, live.session.id, named, "out"))
+    try:
+        target = await call.gateway.outbox.target(call.key, live, message.id if message else named)
+    except GatewayError as error:
+        raise InvalidField(field, f"{field}: {error.message}") from None
+    return msgspec.structs.replace(draft, reply_to=target)
