@@ -7,7 +7,8 @@ from collections.abc import Callable
 from .login import end, log_out, replace
 from .node import SERVER, Node
 from .people import LinkedDevice
-from .world import World, stanza_id
+from .stamps import stanza_id
+from .world import World
 
 Action = Callable[[World, LinkedDevice], None]
 
@@ -25,9 +26,11 @@ def mute(world: World, device: LinkedDevice) -> None:
 
 
 def unmute(world: World, device: LinkedDevice) -> None:
-    """Answer again; what was asked meanwhile stays unanswered."""
+    """Answer again and send what is queued; what was asked meanwhile stays unanswered."""
     if device.connection is not None:
         device.connection.muted = False
+        for stanza in list(device.pending.values()):
+            device.connection.send(stanza)
 
 
 def replaced(world: World, device: LinkedDevice) -> None:

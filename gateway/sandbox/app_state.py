@@ -21,7 +21,8 @@ from .node import SERVER, Attribute, Node
 from .people import LinkedDevice, Person
 from .protobufs import Message, ProtocolMessage, SyncActionData, SyncdMutation, SyncdPatch
 from .signal import cbc_encrypt, hkdf
-from .world import World, now, stanza_id
+from .stamps import now, stanza_id
+from .world import World
 
 _PUSH_NAME_COLLECTION = "critical_block"
 

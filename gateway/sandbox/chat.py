@@ -107,8 +107,7 @@ class Connection:
                 if message.type is not WSMsgType.BINARY:
                     continue
                 for frame in frames.feed(message.data):
-                    if not self.muted:
-                        self._read(frame)
+                    self._read(frame)
         except (ProtocolError, NoiseError, codec.CodecError) as error:
             log.warning("the client is disconnected: %s", error)
         except Exception:
@@ -120,9 +119,12 @@ class Connection:
 
     def _read(self, frame: bytes) -> None:
         if self._up is not None:
+            # Opened even if nobody listens: the counter of the cipher moves with every frame.
             node = codec.decode(self._up.open(frame))
-            if not self.ended:
+            if not self.ended and not self.muted:
                 self._on_node(self, node)
+        elif self.muted:
+            return
         elif self._stage == 0:
             self._stage = 1
             self._send_frame(self._noise.hello(frame))

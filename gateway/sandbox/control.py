@@ -21,6 +21,7 @@ from .media import MediaError, unseal
 from .node import Node
 from .people import Behaviour, LinkedDevice, Person
 from .records import MessageRecord
+from .stamps import now
 from .world import World
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -100,6 +101,7 @@ class Control:
                 web.post("/contacts/{number}/presence", self.presence),
                 web.post("/contacts/{number}/typing", self.typing),
                 web.post("/contacts/{number}/receipt", self.receipt),
+                web.post("/contacts/{number}/reinstall", self.reinstall),
                 web.post("/numbers/{number}", self.number),
                 web.get("/messages", self.messages),
                 web.delete("/messages", self.forget_messages),
@@ -260,7 +262,7 @@ class Control:
         for device, address in person.watchers.items():
             if device.connection is not None:
                 kind = None if person.available else "unavailable"
-                last = None if person.available else self._world.now()
+                last = None if person.available else now()
                 device.connection.send(Node("presence", {"from": address, "type": kind, "last": last}))
         return _json(_person(person))
 
@@ -276,6 +278,11 @@ class Control:
             if device.connection is not None:
                 device.connection.send(Node("chatstate", {"from": author.lid}, [child]))
         return _json({"state": state})
+
+    async def reinstall(self, request: web.Request) -> web.Response:
+        person = self._person(request.match_info["number"])
+        person.reinstall()
+        return _json(_person(person))
 
     async def events(self, request: web.Request) -> web.Response:
         query = request.query

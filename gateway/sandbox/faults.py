@@ -13,7 +13,7 @@ KINDS: dict[str, str] = {
     "download": "media downloads: status, and/or seconds of delay",
     "login": "logins are refused: reason 401|402|403|405|409|500|503, code and expire (with 402)",
     "connect": "new connections: mode refuse (HTTP 503) or mute (accepted, never answered)",
-    "pairing": "linking: mode passkey (asked for at the scan), passkey-at-start, outdated (405) or no-multidevice",
+    "pairing": "linking: mode passkey (asked for at the scan), passkey-at-start, outdated, no-multidevice, code-refused",
     "receipt": "receipts of recipients: mode drop, or seconds of delay; type delivered|read|played",
     "decrypt": "recipients fail to decrypt and ask for a retry",
     "iq": "requests: mode hold, error (code) or delay (seconds); xmlns chooses which",

@@ -10,7 +10,8 @@ from typing import Any
 from .iq import refusal, result
 from .node import GROUP, Address, Attribute, Node
 from .people import LinkedDevice, Person
-from .world import World, now, stanza_id
+from .stamps import now, stanza_id
+from .world import World
 
 _IDS = itertools.count(120363000000000001)
 

@@ -13,6 +13,7 @@ from .people import LinkedDevice, Person
 from .protobufs import Message, ProtocolMessage
 from .signal import PreKeyBundle
 from .signal_wire import SignalError
+from .stamps import now
 
 if TYPE_CHECKING:
     from .groups import Group
@@ -60,7 +61,7 @@ class Incoming:
         attrs: dict[str, Attribute] = {
             "id": message_id,
             "type": _stanza_type(message),
-            "t": self._world.now(),
+            "t": now(),
             "notify": author.name,
             "addressing_mode": "lid",
             "edit": _edit(message),
@@ -87,7 +88,7 @@ class Incoming:
             "from": device.owner.pn,
             "category": "peer",
             "type": "text",
-            "t": self._world.now(),
+            "t": now(),
         }
         self._send(device, _Written(device.owner, attrs, bytes(message.SerializeToString()), ""), None, False)
 
@@ -101,7 +102,7 @@ class Incoming:
         bundle = _bundle_in(receipt, keys) if keys is not None else device.bundle()
         enc = self._encrypt(device, written.author, written.plain, bundle)
         enc = enc.with_attrs(count=count, mediatype=written.mediatype)
-        stanza = Node("message", {**written.attrs, "t": self._world.now()}, [enc])
+        stanza = Node("message", {**written.attrs, "t": now()}, [enc])
         # After the acknowledgement that is on its way: it names the same id and would take this out of the queue.
         self._world.later(0.02, lambda: device.deliver(("message", message_id), stanza))
 

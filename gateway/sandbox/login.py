@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from . import pairing
 from .chat import payload_of
 from .node import Attribute, Node
-from .world import World, now
+from .stamps import now
+from .world import World
 
 if TYPE_CHECKING:
     from .chat import Connection

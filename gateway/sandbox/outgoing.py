@@ -13,7 +13,8 @@ from .prekeys import bundle_nodes
 from .protobufs import Message
 from .records import MessageRecord
 from .signal_wire import SignalError
-from .world import World, now
+from .stamps import now
+from .world import World
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from .adv import Vouching
 from .node import SERVER, Node
 from .people import LinkedDevice, Person
-from .world import World, now, stanza_id
+from .stamps import now, stanza_id
+from .world import World
 
 if TYPE_CHECKING:
     from .chat import Connection

@@ -25,7 +25,8 @@ from .node import SERVER, Node
 from .pairing import Attempt, PairingError, link
 from .people import LinkedDevice, Person
 from .signal import hkdf
-from .world import World, now, stanza_id
+from .stamps import now, stanza_id
+from .world import World
 
 if TYPE_CHECKING:
     from .chat import Connection
@@ -58,6 +59,11 @@ def receive(world: World, connection: Connection, attempt: Attempt, request: Nod
     address = asked.address("jid")
     wrapped = asked.bytes_of("link_code_pairing_wrapped_companion_ephemeral_pub")
     display = asked.bytes_of("companion_platform_display").decode("utf-8", "replace")
+    names = frozenset({address.user, str(address)}) if address is not None else frozenset()
+    fault = world.faults.take("pairing", device=names, mode="code-refused")
+    if fault is not None:
+        connection.send(refusal(request, int(fault.options.get("code", 429)), "rate-overlimit"))
+        return
     if address is None or world.people.person(address.user) is None or len(wrapped) != 80:
         connection.send(refusal(request, 400, "bad-request"))
         return

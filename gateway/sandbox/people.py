@@ -20,6 +20,10 @@ StanzaKey = tuple[str, ...]
 """What an acknowledgement names: class, id, and for receipts the type and the sender."""
 
 
+_HIGHEST_DEVICE = 255
+"""An address has one byte for the device."""
+
+
 @dataclass(slots=True)
 class Behaviour:
     """What a person's phone does with a message, in seconds; None: never.
@@ -134,10 +138,23 @@ class Person:
         return [device for device in self.devices.values() if not device.removed]
 
     def add_device(self, noise_key: bytes, identity: bytes) -> LinkedDevice:
-        """The next free companion of this phone."""
-        device = LinkedDevice(self, max(self.devices, default=0) + 1, noise_key, identity)
-        self.devices[device.number] = device
+        """A new companion of this phone, under the next number; after 255 those of removed ones are used again.
+
+        Raises ValueError when 255 are linked.
+        """
+        number = max(self.devices, default=0) + 1
+        if number > _HIGHEST_DEVICE:
+            number = next((used for used, device in self.devices.items() if device.removed), 0)
+            if not number:
+                raise ValueError(f"{self.number} has {_HIGHEST_DEVICE} linked devices")
+        device = LinkedDevice(self, number, noise_key, identity)
+        self.devices[number] = device
         return device
+
+    def reinstall(self) -> None:
+        """The person has a new phone: other keys, and nothing of its predecessor's sessions."""
+        self.__dict__.pop("phone", None)
+        self.__dict__.pop("sender_keys", None)
 
 
 class Directory:

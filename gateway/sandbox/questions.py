@@ -6,7 +6,8 @@ from . import app_state, groups, offline, prekeys, usync
 from .iq import Answer, refusal, result
 from .node import Attribute, Node
 from .people import LinkedDevice
-from .world import World, now, stanza_id
+from .stamps import now, stanza_id
+from .world import World
 
 _PRIVACY = ("readreceipts", "profile", "status", "online", "last", "groupadd", "calladd", "messages")
 

@@ -9,7 +9,8 @@ from .node import GROUP, Address, Attribute, Node
 from .people import LinkedDevice, Person, StanzaKey
 from .protobufs import Message
 from .records import MessageRecord
-from .world import World, now
+from .stamps import now
+from .world import World
 
 
 def key(stanza: Node) -> StanzaKey:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from .chat import Connection
     from .groups import Group
     from .pairing import Attempt
+
+
+_MOST_SEEN = 100_000
 
 
 @dataclass(slots=True)
@@ -48,7 +51,7 @@ class World:
     records: Records = field(default_factory=Records)
     groups: dict[str, Group] = field(default_factory=dict)
     app_states: dict[str, AppState] = field(default_factory=dict)
-    seen: list[Seen] = field(default_factory=list)
+    seen: deque[Seen] = field(default_factory=lambda: deque(maxlen=_MOST_SEEN))
     attempts: dict[str, Attempt] = field(default_factory=dict)
     connections: set[Connection] = field(default_factory=set)
 
@@ -59,10 +62,6 @@ class World:
         self.closed = False
         self.media = MediaStore(self)
         self.incoming = Incoming(self)
-
-    def now(self) -> int:
-        """Unix seconds, as stanzas carry them."""
-        return now()
 
     def members(self, group: str) -> list[Person]:
         """The people in a group, none when there is no such group."""
@@ -113,13 +112,3 @@ class World:
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
-
-
-def stanza_id() -> str:
-    """An id for a stanza the server begins."""
-    return f"{int.from_bytes(os.urandom(5), 'big')}-{os.urandom(2).hex()}"
-
-
-def now() -> int:
-    """Unix seconds, as stanzas carry them."""
-    return int(time.time())

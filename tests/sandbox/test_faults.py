@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from gateway.sandbox import pairing
+from gateway.sandbox.actions import ACTIONS
+from gateway.sandbox.compose import compose
 from gateway.sandbox.faults import Faults, from_json
 from gateway.sandbox.people import LinkedDevice
 from gateway.sandbox.server import Sandbox
@@ -102,13 +104,33 @@ async def test_linking_ends_before_it_begins(sandbox: Sandbox, neonize: Neonize,
     assert (await neonize.event(lambda said: "login_status" in said))["login_status"] == status
 
 
+async def test_whatsapp_may_refuse_a_pairing_code(sandbox: Sandbox, neonize: Neonize, tmp_path: Path) -> None:
+    sandbox.world.faults.add("pairing", device=OWNER, mode="code-refused", code=429)
+    await neonize.open("a", tmp_path / "a.db")
+    await neonize.happened("a", "QR")
+    with pytest.raises(RuntimeError, match="429"):
+        await neonize.call("a", f"client.PairPhone('{OWNER}', True)")
+
+
+async def test_a_contact_with_a_new_phone_asks_again(sandbox: Sandbox, neonize: Neonize, device: LinkedDevice) -> None:
+    await neonize.call("a", f"client.send_message(jid('{CONTACT}'), 'to the old phone')")
+    somebody(sandbox, CONTACT).reinstall()
+    await neonize.call("a", f"client.send_message(jid('{CONTACT}'), 'to the new phone')")
+    record = sandbox.world.records.find(to=CONTACT)[1]
+    assert await sandbox.world.wait_until(lambda: bool(record.decrypted_by), SECONDS)
+    assert (record.retries, record.describe()["text"]) == (1, "to the new phone")
+
+
 async def test_a_muted_device_hears_nothing_until_it_is_unmuted(sandbox: Sandbox, neonize: Neonize, device: LinkedDevice) -> None:
-    assert device.connection is not None
-    device.connection.muted = True
+    world, author, owner = sandbox.world, somebody(sandbox, CONTACT), somebody(sandbox, OWNER)
+    ACTIONS["mute"](world, device)
     with pytest.raises(RuntimeError, match="Timeout"):
-        await neonize.call("a", "asyncio.wait_for(client.is_on_whatsapp('+15550002222'), 0.3)")
-    device.connection.muted = False
+        await neonize.call("a", "asyncio.wait_for(client.is_on_whatsapp('+15550002222'), 0.2)")
+    written = world.incoming.write(author, owner, compose(world, {"text": "hi"}, str(author.lid), str(author.lid)))
+    ACTIONS["unmute"](world, device)
+    assert (await neonize.read("a", written))["Message"]["conversation"] == "hi"
     assert await neonize.call("a", "client.is_on_whatsapp('+15550002222')")
+    assert device.logins == 1
 
 
 def test_a_fault_applies_to_whom_it_names_as_often_as_it_says() -> None:

@@ -99,3 +99,11 @@ async def test_malformed_stanzas_do_not_end_the_link(sandbox: Sandbox, neonize: 
     sent = await neonize.call("a", "client.send_message(jid('15550002222'), 'still here')")
     [record] = sandbox.world.records.find(to="15550002222")
     assert record.id == sent["ID"]
+
+
+async def test_a_device_can_unlink_itself_and_be_linked_again(sandbox: Sandbox, neonize: Neonize, tmp_path: Path) -> None:
+    device = await link(sandbox, neonize, "a", tmp_path / "a.db", OWNER)
+    await neonize.call("a", "client.logout()")
+    assert await sandbox.world.wait_until(lambda: device.removed and not device.online, SECONDS)
+    again = await link(sandbox, neonize, "b", tmp_path / "b.db", OWNER)
+    assert again.number == 2
