@@ -1,12 +1,11 @@
 """What sealing costs: the writes of a linked device, sealed and plain, in one run.
 
-    python benchmarks/sealed_store.py [--folder DIR] [--writes 5000] [--rounds 3] [--busy]
+    python benchmarks/sealed_store.py [--folder DIR] [--writes 5000] [--rounds 3]
 
 Go makes whatsmeow's schema; then come autocommit writes of its shapes: 812 pre-keys as at linking, then Signal sessions,
 sender keys, identities and message secrets. Each set-up runs in a process of its own, the set-ups take turns, and the median
-round counts. `stock` is what neonize does by itself: rollback journal, synchronous=NORMAL, and no key is sealed. --busy adds
-a thread that computes in Python, which has to give up the GIL for every sealed page. The disk decides the ratios: give the
-folder that will be used.
+round counts. `stock` is what neonize does by itself: rollback journal, synchronous=NORMAL, and no key is sealed. The
+disk decides the ratios: give the folder that will be used.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
@@ -74,7 +72,7 @@ def writes(count: int) -> list[tuple[str, tuple[Value, ...]]]:
     return made
 
 
-def one(name: str, path: Path, count: int, busy: bool) -> None:
+def one(name: str, path: Path, count: int) -> None:
     vfs, journal, sync = SET_UPS[name]
     store = SealedStore.install(default=False)
     if vfs != "unix":
@@ -88,8 +86,6 @@ def one(name: str, path: Path, count: int, busy: bool) -> None:
     key, signature = os.urandom(32), os.urandom(64)
     connection.query(DEVICE, JID, "2@lid", 1, key, key, key, 1, signature, key, signature, signature, key, signature, "", "b")
     statements, taken = writes(count), []
-    if busy:
-        threading.Thread(target=compute, daemon=True).start()
     for sql, values in statements:
         before = time.perf_counter()
         connection.query(sql, *values)
@@ -102,32 +98,25 @@ def one(name: str, path: Path, count: int, busy: bool) -> None:
     os._exit(0)
 
 
-def compute() -> None:
-    while True:
-        sum(range(2000))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="What sealing costs.")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
     parser.add_argument("--writes", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--busy", action="store_true")
     parser.add_argument("--one", nargs=2, metavar=("SET_UP", "PATH"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        one(options.one[0], Path(options.one[1]), options.writes, options.busy)
+        one(options.one[0], Path(options.one[1]), options.writes)
     results: dict[str, list[dict[str, float]]] = {name: [] for name in SET_UPS}
     for _ in range(options.rounds):
         for name, rounds in results.items():
             with tempfile.TemporaryDirectory(dir=options.folder) as folder:
                 command = [sys.executable, __file__, "--writes", str(options.writes), "--one", name, f"{folder}/s.db"]
-                answer = subprocess.run(command + ["--busy"] * options.busy, capture_output=True, text=True, check=True)
+                answer = subprocess.run(command, capture_output=True, text=True, check=True)
                 rounds.append(json.loads(answer.stdout))
     middle = {name: {k: statistics.median(r[k] for r in rounds) for k in rounds[0]} for name, rounds in results.items()}
     plain, stock = middle["plain WAL/FULL"]["writes"], middle["stock"]["writes"]
-    busy = ", one thread computing" * options.busy
-    print(f"{options.writes} commits, median of {options.rounds} rounds, in {options.folder}{busy}")
+    print(f"{options.writes} commits, median of {options.rounds} rounds, in {options.folder}")
     print(f"{'':16} {'schema ms':>9} {'writes s':>9} {'median µs':>9} {'p99 µs':>9} {'x plain':>8} {'x stock':>8}")
     for name, r in middle.items():
         print(f"{name:16} {r['schema'] * 1e3:9.1f} {r['writes']:9.3f} {r['median'] * 1e6:9.0f} {r['p99'] * 1e6:9.0f} "
