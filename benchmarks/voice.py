@@ -4,8 +4,8 @@
 
 Makes its own inputs. Every round runs every contender once, in turn, so that a busy moment hits all of them;
 the table shows medians and, per column, the ratio to the recipe that most bots use for voice notes: ffmpeg to
-48 kHz, 64 kbit/s, `-application voip`. Without that option libopus chooses a cheaper mode, CELT. FOLDER is a folder
-with node_modules/baileys and its audio-decode: its row is the common recipe plus Baileys' waveform.
+48 kHz, 64 kbit/s, `-application voip`. Without that option libopus chooses a cheaper mode, CELT. FOLDER is one where
+`npm install audio-decode@2.2.3` was run, the decoder Baileys uses: its row is the common recipe plus Baileys' waveform.
 """
 
 from __future__ import annotations
@@ -38,10 +38,15 @@ from gateway.audio.voice_note import make_voice_note
 COMMON = "ffmpeg, 48 kHz 64 kbit/s voip (the common way)"
 RATE = 44_100
 
+# What Baileys does for the picture: decode the finished file again, in JavaScript and WebAssembly.
 WAVEFORM = """
-import { getAudioWaveform } from 'baileys/lib/Utils/messages-media.js'
+import decode from 'audio-decode'
 import { readFileSync } from 'fs'
-await getAudioWaveform(readFileSync(process.argv[1]))
+const samples = (await decode(readFileSync(process.argv[2]))).getChannelData(0)
+const size = Math.floor(samples.length / 64)
+const bars = Array.from({ length: 64 }, (_, k) =>
+  samples.subarray(k * size, (k + 1) * size).reduce((sum, x) => sum + Math.abs(x), 0) / size)
+if (!(Math.max(...bars) > 0)) throw new Error('no waveform')
 """
 
 
@@ -143,13 +148,11 @@ def measure(rows: dict[str, Callable[[], object]], rounds: int) -> dict[str, flo
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--baileys", type=Path, help="a folder with node_modules/baileys")
+    parser.add_argument("--baileys", type=Path, help="a folder with node_modules/audio-decode")
     options = parser.parse_args()
     if shutil.which("ffmpeg") is None:
         print("There is no ffmpeg on this machine: only our own rows are measured.", file=sys.stderr)
-    print(
-        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, PyAV {av.__version__}; medians of {options.rounds}"
-    )
+    print(f"{platform.machine()}, {os.cpu_count()} cores, PyAV {av.__version__}; medians of {options.rounds} rounds")
     results: dict[int, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for seconds in (15, 60):
