@@ -156,11 +156,9 @@ class DatabaseFile(SealedFile):
         if body is None:
             self.refuse("database write", length, offset)
             return IOERR_WRITE
-        if offset == 0:
-            return self.raw.write(self.keys.salt + self.keys.seal(DATABASE, 1, 0, body[SALT:]), PAGE, 0)
         # SQLite leaves holes where pages were freed before they were ever written. They are filled with sealed zeros,
         # so that every page of a file must authenticate, without exception.
-        end = self.raw.size()
+        end = self.raw.size() if offset else 0
         for gap in range(end - end % PAGE, offset, PAGE):
             if rc := self.raw.write(self._sealed(gap, bytes(BODY)), PAGE, gap):
                 return rc
