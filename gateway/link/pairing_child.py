@@ -105,6 +105,9 @@ class Child:
             self._paired()
         if level in ("WARN", "ERROR"):
             self._complaint = text[:300]
+            self._say("log", text=self._complaint)
+            if "passkey" in text.lower():       # asked for in a form the core cannot read: it would wait 75 s more
+                self._end("passkey_required", self._complaint)
 
     def _paired(self) -> NoReturn:
         self._say("paired")

@@ -20,6 +20,10 @@ OWNER, PEER = "15550001111", "15550002222"
 BOT_TAG_OFF = {"NEONIZE_BOT_TAG": "off"}
 
 
+class Refused(Exception):
+    """The sandbox would not; the text is its answer."""
+
+
 class Control:
     """The sandbox's control API."""
 
@@ -28,18 +32,22 @@ class Control:
 
     async def get(self, path: str, **query: str | int | float) -> Any:
         async with self._http.get(self._url + path, params=query) as response:
-            assert response.status < 300, await response.text()
-            return await response.json()
+            return await self._answer(response)
 
     async def get_bytes(self, path: str) -> bytes:
         async with self._http.get(self._url + path) as response:
-            assert response.status < 300, await response.text()
+            if response.status >= 300:
+                raise Refused(await response.text())
             return await response.read()
 
     async def post(self, path: str, **body: Any) -> Any:
         async with self._http.post(self._url + path, json=body) as response:
-            assert response.status < 300, await response.text()
-            return await response.json()
+            return await self._answer(response)
+
+    async def _answer(self, response: aiohttp.ClientResponse) -> Any:
+        if response.status >= 300:
+            raise Refused(await response.text())
+        return await response.json()
 
 
 class RealStage(Stage):
