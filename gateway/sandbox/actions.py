@@ -19,6 +19,12 @@ def drop(world: World, device: LinkedDevice) -> None:
         device.connection.drop()
 
 
+def close(world: World, device: LinkedDevice) -> None:
+    """Close the connection in good order, without a reason."""
+    if device.connection is not None:
+        device.connection.close()
+
+
 def mute(world: World, device: LinkedDevice) -> None:
     """Keep the connection and answer nothing on it, ever."""
     if device.connection is not None:
@@ -66,6 +72,7 @@ def malformed(world: World, device: LinkedDevice) -> None:
 ACTIONS: dict[str, Action] = {
     "logout": log_out,
     "drop": drop,
+    "close": close,
     "mute": mute,
     "unmute": unmute,
     "replace": replaced,

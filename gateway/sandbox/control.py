@@ -25,6 +25,7 @@ from .stamps import now
 from .world import World
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_RECEIPTS = ("delivered", "read", "played", "inactive", "server-error")
 _LONGEST_WAIT = 60.0
 _FIRST_PHONE = "15550100001"
 
@@ -250,8 +251,8 @@ class Control:
         if record is None:
             raise Refused(404, "no_message", "nobody sent a message with this id")
         kind = str(body.get("type", "delivered"))
-        if kind not in ("delivered", "read", "played"):
-            raise Refused(400, "bad_request", "type is delivered, read or played")
+        if kind not in _RECEIPTS:
+            raise Refused(400, "bad_request", f"type is one of {', '.join(_RECEIPTS)}")
         receipts.send(self._world, record.device, person, record, kind)
         return _json(record.describe())
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 KINDS: dict[str, str] = {
-    "ack": "what follows a sent message: mode hold (never), delay (seconds), lose, error (code); deliver true|false",
+    "ack": "after a sent message: mode hold (never), delay (seconds), error (code); deliver true|false; chats new|known",
     "upload": "media uploads: status, and/or seconds of delay",
     "download": "media downloads: status, and/or seconds of delay",
     "login": "logins are refused: reason 401|402|403|405|409|500|503, code and expire (with 402)",

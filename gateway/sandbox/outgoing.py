@@ -42,7 +42,8 @@ def handle_message(world: World, device: LinkedDevice, stanza: Node) -> None:
     number = person.number if person is not None else str(to)
     chat = str(person.pn) if person is not None else str(to)
     record = MessageRecord(world.next_sequence(), device, stanza, chat, number)
-    fault = world.faults.take("ack", device=device.names, to=frozenset({number, chat, str(to)}))
+    chats = "known" if world.records.reached(device, number) else "new"
+    fault = world.faults.take("ack", device=device.names, to=frozenset({number, chat, str(to)}), chats=chats)
     refused = int(fault.options.get("code", 0)) if fault is not None and fault.mode == "error" else 0
     if not refused:
         refused = _refusal(world, device, to, person)
@@ -71,7 +72,10 @@ def _refusal(world: World, device: LinkedDevice, to: Address, person: Person | N
 
 
 def _acknowledge(world: World, device: LinkedDevice, record: MessageRecord, error: int) -> None:
-    record.ack = str(error) if error else "sent"
+    if error:
+        record.ack = str(error)
+    else:
+        world.records.accept(record)
     attrs: dict[str, Attribute] = {
         "class": "message",
         "id": record.id,

@@ -89,6 +89,7 @@ class Records:
     def __init__(self) -> None:
         self._records: dict[tuple[str, str], MessageRecord] = {}
         self._typing: dict[tuple[Address, str], list[dict[str, Any]]] = {}
+        self._reached: set[tuple[Address, str]] = set()
 
     def add(self, record: MessageRecord) -> None:
         record.chat_states = self._typing.pop((record.device.pn, record.to), [])
@@ -96,6 +97,15 @@ class Records:
 
     def of(self, device: LinkedDevice, message_id: str) -> MessageRecord | None:
         return self._records.get((str(device.pn), message_id))
+
+    def reached(self, device: LinkedDevice, to: str) -> bool:
+        """Whether a message of *device* to a number or group was accepted before."""
+        return (device.pn, to) in self._reached
+
+    def accept(self, record: MessageRecord) -> None:
+        """The message was acknowledged without an error."""
+        record.ack = "sent"
+        self._reached.add((record.device.pn, record.to))
 
     def with_id(self, message_id: str) -> MessageRecord | None:
         """The newest message called *message_id*, whoever sent it."""

@@ -56,6 +56,22 @@ async def test_a_late_ack_is_waited_for_and_an_error_in_it_is_told(
     assert (refused.ack, refused.decrypted_by) == ("463", [])
 
 
+async def test_a_restriction_can_be_for_new_chats_only(sandbox: Sandbox, neonize: Neonize, device: LinkedDevice) -> None:
+    await neonize.call("a", f"client.send_message(jid('{CONTACT}'), 'before')")
+    sandbox.world.faults.add("ack", mode="error", code=463, chats="new")
+    with pytest.raises(RuntimeError, match="463"):
+        await neonize.call("a", "client.send_message(jid('15550005555'), 'a stranger')")
+    await neonize.call("a", f"client.send_message(jid('{CONTACT}'), 'still fine')")
+    assert [record.ack for record in sandbox.world.records.find()] == ["sent", "463", "sent"]
+
+
+async def test_a_closed_connection_comes_back(sandbox: Sandbox, neonize: Neonize, device: LinkedDevice) -> None:
+    for action in ("close", "restart"):
+        logins = device.logins
+        ACTIONS[action](sandbox.world, device)
+        assert await sandbox.world.wait_until(lambda: device.online and device.logins > logins, SECONDS)  # noqa: B023
+
+
 async def test_uploads_and_requests_fail_as_told_and_recover(sandbox: Sandbox, neonize: Neonize, device: LinkedDevice) -> None:
     voice = f"voice(client, '{CONTACT}', 'T2dnUw==', 1, [])"
     sandbox.world.faults.add("upload", device=OWNER, times=1, status=413)
