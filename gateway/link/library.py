@@ -81,15 +81,17 @@ def guard_stdout() -> TextIO:
     """Keep the core's prints (pairing codes, send errors) off standard output: descriptor 1 becomes descriptor 2's file,
     and the returned stream is what standard output was. Python's own `sys.stdout` is pointed there too. Call it once,
     before `load`."""
-    ours = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8", errors="backslashreplace")
     with contextlib.suppress(ValueError, OSError):
         sys.stdout.flush()
     try:
-        os.dup2(2, 1)
-    except OSError:                         # no standard error either
+        os.fstat(2)
+    except OSError:                         # no standard error: nowhere, but not the next file somebody opens
         null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, 1)
-        os.close(null)
+        os.dup2(null, 2)
+        if null != 2:
+            os.close(null)
+    ours = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8", errors="backslashreplace")
+    os.dup2(2, 1)
     sys.stdout = ours
     return ours
 
