@@ -20,6 +20,7 @@ import structlog
 import uvicorn
 
 from gateway.api import app as api
+from gateway.api import console
 from gateway.api.health import VERSION
 from gateway.audio.limits import AudioLimits
 from gateway.audio.pool import Transcoder
@@ -30,6 +31,7 @@ from gateway.link.base import Generations, Links
 from gateway.media.fetch import Fetcher
 from gateway.services.feed import Feed
 from gateway.services.gateway import Gateway
+from gateway.services.inbox import Inbox
 from gateway.services.keys import Keys
 from gateway.services.ledger import Ledger
 from gateway.services.live import Surroundings
@@ -122,7 +124,9 @@ async def build(settings: Settings, store: Store, links: Links, generations: Gen
 
         sessions = Sessions(around, sessions_of_plan)
         outbox = Outbox(store, ledger, preparing, keys, clock)
-        yield Gateway(settings, store, feed, keys, sessions, outbox, preparing, Tickets(clock), clock)
+        inbox = Inbox(store, sessions, retention_seconds=settings.media.retention_hours * 3600,
+                      max_bytes=max(settings.media.video_max_bytes, settings.media.document_max_bytes), clock=clock)
+        yield Gateway(settings, store, feed, keys, sessions, outbox, inbox, preparing, Tickets(clock), clock)
 
 
 # ------------------------------------------------------------------ listening
@@ -171,7 +175,7 @@ class _Server(uvicorn.Server):
 
 def http_server(gateway: Gateway) -> uvicorn.Server:
     return _Server(uvicorn.Config(
-        api.build(gateway, more=mount(gateway)), loop="none", lifespan="off", log_config=None, access_log=False,
+        api.build(gateway, more=[*mount(gateway), *console.routes(gateway)]), loop="none", lifespan="off", log_config=None, access_log=False,
         server_header=False, timeout_keep_alive=75, backlog=2048,
         timeout_graceful_shutdown=int(gateway.settings.server.stop_seconds) or 1))
 

@@ -59,6 +59,8 @@ _ROWS = (
     Code("account_restricted", 403, "WhatsApp restricts this account from opening new chats for now."),
     Code("session_gone", 409, "The session was logged out or deleted before the message left."),
     Code("expired", 409, "The message waited longer than allowed and was not sent."),
+    Code("cancelled", 409, "The message was cancelled before it left."),
+    Code("wrong_state", 409, "The message is not in a state that allows that.", "Look at its status and stage."),
     Code("media_unavailable", 410, "The media is no longer on WhatsApp's servers, or its retention is over."),
     # -- fetching
     Code("fetch_failed", 422, "The URL could not be fetched."),

@@ -17,13 +17,20 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.api import health, keys, messages, sessions, stream
-from gateway.api.http import Endpoint, Native, Style, serve
+from gateway.api import docs, health, inbox, keys, messages, openapi, sessions, stream, voice
+from gateway.api.http import Endpoint, Group, Native, Style, serve
+from gateway.api.shapes import ErrorEnvelope
 from gateway.errors import GatewayError
 from gateway.services.gateway import Gateway
 
 NATIVE = Native()
-ENDPOINTS: list[Endpoint] = [*health.ENDPOINTS, *sessions.ENDPOINTS, *messages.ENDPOINTS, *stream.ENDPOINTS, *keys.ENDPOINTS]
+ENDPOINTS: list[Endpoint] = [*health.ENDPOINTS, *sessions.ENDPOINTS, *messages.ENDPOINTS, *inbox.ENDPOINTS, *voice.ENDPOINTS,
+                             *stream.ENDPOINTS, *keys.ENDPOINTS]
+GROUP = Group(
+    "The native API", ENDPOINTS, error=ErrorEnvelope,
+    security={"bearer": {"type": "http", "scheme": "bearer", "description": "An API key: `wagateway keys create NAME`."},
+              "ticket": {"type": "apiKey", "in": "query", "name": "ticket",
+                         "description": "A stream ticket, for EventSource, which cannot set headers."}})
 
 
 def routes(gateway: Gateway, endpoints: Sequence[Endpoint], style: Style = NATIVE, *, prefix: str = "",
@@ -54,8 +61,9 @@ def _route(gateway: Gateway, path: str, methods: dict[str, Endpoint], style: Sty
     return route
 
 
-class _RequestId:
-    """Every answer carries an id that the log has too."""
+class _Outermost:
+    """Every answer carries an id that the log has too. And a stream gets the means to let a reader go: a connection whose
+    peer does not read can only be cut at its transport, which ASGI does not show; uvicorn's own `send` knows it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -65,6 +73,8 @@ class _RequestId:
             await self._app(scope, receive, send)
             return
         request_id = secrets.token_hex(8)
+        transport = getattr(getattr(send, "__self__", None), "transport", None)
+        scope[stream.CUT] = transport.abort if transport is not None else lambda: None
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -77,10 +87,10 @@ class _RequestId:
         await self._app(scope, receive, send_with_id)
 
 
-def build(gateway: Gateway, more: Sequence[BaseRoute] = ()) -> Starlette:
-    """`more`: routes of the dialects, the console, the documents."""
+def build(gateway: Gateway, more: Sequence[BaseRoute] = (), *, described: Sequence[Group] = ()) -> Starlette:
+    """`more`: routes of the dialects and the console. `described`: what /openapi.json describes besides the native API."""
 
-    async def not_found(request: Request, error: Exception) -> Response:
+    async def http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
         return NATIVE.error(GatewayError(code))
@@ -88,12 +98,15 @@ def build(gateway: Gateway, more: Sequence[BaseRoute] = ()) -> Starlette:
     async def failed(request: Request, error: Exception) -> Response:
         return NATIVE.error(GatewayError("internal_error"))
 
-    middleware = [Middleware(_RequestId)]
+    middleware = [Middleware(_Outermost)]
     if gateway.settings.server.cors_origins:
         middleware.append(Middleware(
             CORSMiddleware, allow_origins=list(gateway.settings.server.cors_origins), max_age=600,
             allow_methods=["GET", "POST", "PATCH", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"],
             expose_headers=["X-Request-Id", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "Retry-After"]))
-    handlers: dict[Any, Any] = {HTTPException: not_found, Exception: failed}
-    return Starlette(routes=[*routes(gateway, ENDPOINTS), *more], middleware=middleware, exception_handlers=handlers)
+    endpoints = [*ENDPOINTS, openapi.endpoint([GROUP, *described]), *docs.ENDPOINTS]
+    handlers: dict[Any, Any] = {HTTPException: http_error, Exception: failed}
+    app = Starlette(routes=[*routes(gateway, endpoints), *more], middleware=middleware, exception_handlers=handlers)
+    app.router.redirect_slashes = False         # a path with a slash too many is not found, in the envelope
+    return app

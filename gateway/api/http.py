@@ -5,11 +5,10 @@ An `Endpoint` is a value: the router, the OpenAPI document and the tests are mad
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
 
 import msgspec
 import structlog
@@ -28,8 +27,12 @@ log = structlog.get_logger("gateway.api")
 
 T = TypeVar("T")
 SMALL_BODY = 1 << 20
+# NUL and other control characters have no meaning in a name, and NUL has none in a text: some of what reads them stops there.
+Words = Annotated[str, msgspec.Meta(pattern=r"^[^\x00]*$")]
+Line = Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f\x7f]*$")]
 _PATH_OF = re.compile(r" - at `(?:key in )?\$\.?([^`]*)`$")
 _UNKNOWN = re.compile(r"unknown field `([^`]+)`")
+_NOT_WANTED = re.compile(r";\s*q=0(?:\.0*)?\s*(?:;|$)")
 _MISSING = re.compile(r"missing required field `([^`]+)`")
 
 
@@ -68,12 +71,29 @@ class Endpoint:
     query: type | None = None
     answer: Any = None
     status: int = 200
+    statuses: tuple[int, ...] = ()          # other good ones, with the same answer
     errors: tuple[str, ...] = ()
     tag: str = ""
     description: str = ""
     example: Any = None                     # of the body
     max_body: Callable[[Gateway], int] = lambda gateway: SMALL_BODY
     produces: tuple[str, ...] = ("application/json",)
+
+
+@dataclass(frozen=True)
+class Group:
+    """The endpoints of one API as the OpenAPI document describes them.
+
+    `prefix` stands before their paths. `forms`: bodies may be forms too (urlencoded or multipart). `security`: OpenAPI
+    security schemes by name, each of which is enough. `error`: the type of its error envelope."""
+
+    title: str
+    endpoints: Sequence[Endpoint]
+    security: Mapping[str, Mapping[str, Any]]
+    error: type
+    prefix: str = ""
+    forms: bool = False
+    description: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +190,8 @@ def too_large(limit: int) -> GatewayError:
 async def read_body(request: Request, limit: int, *, files: bool, forms: bool = False) -> Body:
     """JSON, or where allowed a form. Raises bad_request, unsupported_media_type, payload_too_large, InvalidField."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if request.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+        raise GatewayError("unsupported_media_type", "The body must not be compressed.")
     if kind == "multipart/form-data" and (files or forms):
         return await _multipart(request, limit)
     raw = await read_bytes(request, limit)
@@ -181,7 +203,7 @@ async def read_body(request: Request, limit: int, *, files: bool, forms: bool = 
         takes = "application/json" + (" or multipart/form-data" if files else "")
         raise GatewayError("unsupported_media_type", f"The body must be {takes}, not {kind[:60]}.")
     try:
-        fields = json.loads(raw)
+        fields = msgspec.json.decode(raw)       # strict: no NaN, no lone surrogates, nothing after the end
     except (ValueError, RecursionError):
         raise InvalidField("body", "The body is not valid JSON.") from None
     if not isinstance(fields, dict):
@@ -224,11 +246,13 @@ async def _multipart(request: Request, limit: int) -> Body:
         form: FormData = await _InMemory(request.headers, stream(), max_files=4, max_fields=64, max_part_size=SMALL_BODY).parse()
     except MultiPartException as error:
         raise GatewayError("bad_request", f"The multipart body cannot be read: {error.message}") from None
-    except (KeyError, UnicodeDecodeError):
+    except (LookupError, ValueError):
         raise GatewayError("bad_request", "The multipart body cannot be read.") from None
     fields: dict[str, Any] = {}
     files: dict[str, File] = {}
     for name, value in form.multi_items():
+        if name in fields or name in files:
+            raise InvalidField(name[:60], f"{name[:60]}: given twice")
         if isinstance(value, UploadFile):
             files[name] = File(await value.read(), value.filename or "", value.content_type or "")
             await value.close()
@@ -247,6 +271,15 @@ def envelope(error: GatewayError) -> dict[str, Any]:
 
 def retry_headers(error: GatewayError) -> dict[str, str]:
     return {"Retry-After": str(max(1, int(error.retry_after + 0.999)))} if error.retry_after is not None else {}
+
+
+def accepts(header: str, produces: Sequence[str]) -> bool:
+    """Whether an Accept header (RFC 9110, 12.5.1) allows one of the types. A missing one allows all."""
+    ranges = [part.strip().lower() for part in header.split(",") if part.strip()]
+    allowed = [part.partition(";")[0].strip() for part in ranges if not _NOT_WANTED.search(part)]
+    kinds = {kind.partition(";")[0] for kind in produces}
+    return not ranges or any(
+        "*/*" in (part, kind) or part == kind or part == f"{kind.partition('/')[0]}/*" for part in allowed for kind in kinds)
 
 
 class Native:
@@ -276,20 +309,7 @@ async def serve(request: Request, gateway: Gateway, endpoint: Endpoint, style: S
     call = Call(request, gateway, endpoint, style, Body({}))
     headers: dict[str, str] = {}
     try:
-        early = style.credentials(request, {})
-        if early is None and endpoint.tickets and (text := request.query_params.get("ticket")):
-            call.ticket = gateway.tickets.redeem(text)
-            call.caller = call.ticket.key
-        elif endpoint.scope is not None and early is not None:      # before the body: nobody unknown may upload
-            await _authorize(call, early)
-        elif endpoint.scope is not None and not forms:
-            raise GatewayError("unauthorized")
-        if endpoint.method in ("POST", "PUT", "PATCH", "DELETE"):
-            limit = endpoint.max_body(gateway) if call.caller is not None or endpoint.scope is None else SMALL_BODY
-            call.body = await read_body(request, limit, files=endpoint.files, forms=forms)
-        if endpoint.scope is not None and call.caller is None:
-            await _authorize(call, style.credentials(request, call.body.fields))
-        headers = rate_headers(call.allowance)
+        await _enter(call, forms)
         response = await endpoint.handler(call)
     except GatewayError as error:
         if error.code == "rate_limited" and "remaining" in error.details:
@@ -301,9 +321,29 @@ async def serve(request: Request, gateway: Gateway, endpoint: Endpoint, style: S
     except Exception:
         log.exception("request_failed", method=request.method, route=endpoint.path)
         response = style.error(GatewayError("internal_error"))
-    for name, value in headers.items():
+    for name, value in (headers or rate_headers(call.allowance)).items():
         response.headers.setdefault(name, value)
     return response
+
+
+async def _enter(call: Call, forms: bool) -> None:
+    """The caller and the body of a call, the caller first: nobody unknown may upload."""
+    request, gateway, endpoint, style = call.request, call.gateway, call.endpoint, call.style
+    early = style.credentials(request, {})
+    if early is None and endpoint.tickets and (text := request.query_params.get("ticket")):
+        call.ticket = gateway.tickets.redeem(text)
+        call.caller = call.ticket.key
+    elif endpoint.scope is not None and early is not None:
+        await _authorize(call, early)
+    elif endpoint.scope is not None and not forms:
+        raise GatewayError("unauthorized")
+    if isinstance(style, Native) and not accepts(request.headers.get("accept", ""), endpoint.produces):
+        raise GatewayError("not_acceptable", f"What there is: {', '.join(endpoint.produces)}.")
+    if endpoint.method in ("POST", "PUT", "PATCH", "DELETE"):
+        limit = endpoint.max_body(gateway) if call.caller is not None or endpoint.scope is None else SMALL_BODY
+        call.body = await read_body(request, limit, files=endpoint.files, forms=forms)
+    if endpoint.scope is not None and call.caller is None:
+        await _authorize(call, style.credentials(request, call.body.fields))
 
 
 async def _authorize(call: Call, text: str | None) -> None:

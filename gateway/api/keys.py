@@ -7,14 +7,14 @@ from typing import Annotated, Any, Literal
 import msgspec
 from starlette.responses import Response
 
-from gateway.api.http import Call, Endpoint, Strict
+from gateway.api.http import Call, Endpoint, Line, Strict
 from gateway.api.shapes import Deleted, KeyList, KeyShape, NewKey, UsageShape
 from gateway.store.keys import Key
 from gateway.times import iso
 
 
 class CreateKey(Strict):
-    name: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+    name: Annotated[Line, msgspec.Meta(min_length=1, max_length=100)]
     scope: Literal["admin", "full", "send", "read"] = "full"
     plan: str = "unlimited"
 
@@ -41,6 +41,8 @@ async def rotate(call: Call) -> Response:
 
 async def revoke(call: Call) -> Response:
     await call.gateway.keys.revoke(call.path("id"))
+    call.gateway.tickets.revoke(call.path("id"))
+    call.gateway.feed.end_key(call.path("id"))
     return call.answer(Deleted(deleted=True, id=call.path("id")))
 
 

@@ -13,39 +13,49 @@ import msgspec
 import phonenumbers
 from starlette.responses import Response
 
-from gateway.api.http import SMALL_BODY, Call, Endpoint, Strict
-from gateway.api.shapes import MessageList, MessageShape
+from gateway.api.http import SMALL_BODY, Call, Endpoint, File, Line, Strict, Words
+from gateway.api.shapes import MessageList, MessageShape, Timeline, TimelineEntry
 from gateway.errors import GatewayError, InvalidField
 from gateway.jid import JID, parse_recipient
+from gateway.media.fetch import clean_filename
 from gateway.services.drafts import Draft
 from gateway.services.gateway import Gateway
 from gateway.services.ledger import public
+from gateway.services.live import LiveSession
 from gateway.store.database import Transaction
-from gateway.store.messages import STATUSES, Message
+from gateway.store.messages import Message
 from gateway.store.usage import Answer
-from gateway.times import parse_iso
+from gateway.times import iso, parse_iso
 
 MAX_TEXT = 65_536               # characters; WhatsApp's own limit
 
 
 class SendText(Strict):
+    """`to`: a phone number in E.164 or a JID. `session`: id or session_key; may be left out while only one can send.
+    `reply_to`: the id of a message of that session."""
+
     to: str
-    message: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TEXT)]
+    message: Annotated[Words, msgspec.Meta(min_length=1, max_length=MAX_TEXT)]
     session: str | None = None
     reply_to: str | None = None
 
 
 class SendMedia(Strict):
+    """`mediaUrl`: http, https or data:; or a part named `file` in a form."""
+
     to: str
     mediaType: Literal["image", "video", "document"]
     mediaUrl: str = ""
-    caption: Annotated[str, msgspec.Meta(max_length=MAX_TEXT)] = ""
-    filename: Annotated[str, msgspec.Meta(max_length=255)] = ""
+    caption: Annotated[Words, msgspec.Meta(max_length=MAX_TEXT)] = ""
+    filename: Annotated[Line, msgspec.Meta(max_length=255)] = ""
     session: str | None = None
     reply_to: str | None = None
 
 
 class SendAudio(Strict):
+    """`audioUrl`: http, https or data:; or a part named `file` in a form. `ptt`: a voice note, else an audio file. `profile`:
+    the voice note's encoder profile; left out: the daemon's."""
+
     to: str
     audioUrl: str = ""
     ptt: bool = True
@@ -54,16 +64,25 @@ class SendAudio(Strict):
     reply_to: str | None = None
 
 
-class Filter(msgspec.Struct):
+class React(Strict):
+    """An empty emoji takes the reaction away."""
+
+    emoji: Annotated[Line, msgspec.Meta(max_length=32)]
+
+
+class Filter(Strict):
+    """`to`: the chat. `type`: text, image, video, document, audio (voice notes too), ptt, reaction, revoke, … `before`,
+    `after`: times of acceptance or arrival, ISO-8601 with their offset."""
+
     session: str | None = None
     to: str | None = None
-    status: str | None = None
-    type: str | None = None
+    status: Literal["pending", "sent", "delivered", "read", "played", "failed", "received"] | None = None
+    type: Annotated[str, msgspec.Meta(pattern=r"^[a-z]{1,20}$")] | None = None
     direction: Literal["in", "out"] | None = None
     before: str | None = None
     after: str | None = None
     limit: Annotated[int, msgspec.Meta(ge=1, le=500)] = 50
-    cursor: str = ""
+    cursor: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,18}$")] | None = None
 
 
 def shape(message: Message, **more: Any) -> MessageShape:
@@ -109,7 +128,7 @@ async def _idempotent(call: Call, accept: Callable[[Any], Awaitable[Message]]) -
         return call.answer(shape(await accept(None)))
     if not 1 <= len(text) <= 255 or not text.isprintable():
         raise InvalidField("Idempotency-Key", "Idempotency-Key: 1 to 255 printable characters")
-    idempotency, owner, request = call.gateway.store.idempotency, call.key.owner, _digest(call)
+    idempotency, owner, request = call.gateway.store.idempotency, call.key.owner, await asyncio.to_thread(_digest, call)
     async with _one_at_a_time(owner, text):
         if (kept := await idempotency.find(owner, text)) is not None:
             if kept.request != request:
@@ -128,22 +147,30 @@ async def _idempotent(call: Call, accept: Callable[[Any], Awaitable[Message]]) -
 
 async def _send(call: Call, to: str, session: str | None, reply_to: str | None, draft: Draft) -> Response:
     chat = recipient(to)
-    live = await call.gateway.sessions.to_send(call.key, session)
-    if reply_to:
-        try:
-            draft = msgspec.structs.replace(draft, reply_to=await call.gateway.outbox.target(call.key, live, reply_to))
-        except GatewayError as error:
-            raise InvalidField("reply_to", f"reply_to: {error.message}") from None
 
-    def accept(remember: Any) -> Awaitable[Message]:
-        return call.gateway.outbox.accept(call.key, live, chat, draft, remember=remember)
+    async def accept(remember: Any) -> Message:
+        live, full = await call.gateway.sessions.to_send(call.key, session), draft
+        if reply_to:
+            try:
+                full = msgspec.structs.replace(draft, reply_to=await call.gateway.outbox.target(call.key, live, reply_to))
+            except GatewayError as error:
+                raise InvalidField("reply_to", f"reply_to: {error.message}") from None
+        return await call.gateway.outbox.accept(call.key, live, chat, full, remember=remember)
 
     return await _idempotent(call, accept)
 
 
+def file_of(call: Call) -> File | None:
+    """The one file that a form may bring. Raises InvalidField."""
+    for name in call.body.files:
+        if name != "file":
+            raise InvalidField(name[:60], f"{name[:60]}: the part with the file must be named 'file'")
+    return call.body.files.get("file")
+
+
 def _with_file(call: Call, draft: Draft, url: str, field: str) -> Draft:
     """The file that came with the form, or the URL."""
-    file = call.body.files.get("file")
+    file = file_of(call)
     if bool(file) == bool(url):
         raise InvalidField(field, f"{field}: give either {field} or a part named 'file'" + (", not both" if url else ""))
     if file is None:
@@ -153,7 +180,7 @@ def _with_file(call: Call, draft: Draft, url: str, field: str) -> Draft:
     limit = call.gateway.preparing.max_bytes(draft.kind)
     if len(file.data) > limit:
         raise GatewayError("too_large", f"The file is larger than {limit // 1024} KiB.", limit=limit)
-    return msgspec.structs.replace(draft, data=file.data, filename=draft.filename or file.filename,
+    return msgspec.structs.replace(draft, data=file.data, filename=draft.filename or clean_filename(file.filename) or "",
                                    mimetype=file.content_type if draft.kind == "document" else "")
 
 
@@ -179,8 +206,6 @@ async def send_audio(call: Call) -> Response:
 
 async def list_(call: Call) -> Response:
     f = call.query(Filter)
-    if f.status is not None and f.status not in STATUSES:
-        raise InvalidField("status", f"status: one of {', '.join(STATUSES)}")
     session_id = (await call.gateway.sessions.find(call.key, f.session)).session.id if f.session else None
     times = {}
     for name in ("before", "after"):
@@ -189,12 +214,10 @@ async def list_(call: Call) -> Response:
                 times[name] = parse_iso(text)
             except ValueError as error:
                 raise InvalidField(name, f"{name}: {error}") from None
-    if f.cursor and not f.cursor.isdigit():
-        raise InvalidField("cursor", "cursor: not one that this API gave")
-    kind = "ptt" if f.type == "ptt" else f.type
+    kinds = ("audio", "ptt") if f.type == "audio" else (f.type,) if f.type else ()
     rows = await call.gateway.store.messages.page(
-        call.key.owner, limit=f.limit + 1, before_seq=int(f.cursor[:18]) if f.cursor else None, session_id=session_id,
-        chat=str(recipient(f.to)) if f.to else None, status=f.status, kind=kind, direction=f.direction, **times)
+        call.key.owner, limit=f.limit + 1, before_seq=int(f.cursor) if f.cursor else None, session_id=session_id,
+        chat=str(recipient(f.to)) if f.to else None, status=f.status, kinds=kinds, direction=f.direction, **times)
     more = len(rows) > f.limit
     return call.answer(MessageList(messages=[shape(row) for row in rows[:f.limit]],
                                    next_cursor=str(rows[f.limit - 1].seq) if more else None))
@@ -208,7 +231,58 @@ async def find(call: Call) -> Message:
 
 
 async def get(call: Call) -> Response:
-    return call.answer(shape(await find(call)))
+    message = await find(call)
+    return call.answer(shape(message, text=await call.gateway.inbox.text(message)))
+
+
+# ------------------------------------------------------------------ afterwards
+
+
+async def _again(call: Call, what: Callable[[LiveSession, Message, Any], Awaitable[Message]]) -> Response:
+    """Something sent because of a message that there is, by the same session."""
+    message = await find(call)
+
+    async def accept(remember: Any) -> Message:
+        return await what(await call.gateway.sessions.to_send(call.key, message.session_id), message, remember)
+
+    return await _idempotent(call, accept)
+
+
+async def delete(call: Call) -> Response:
+    message = await find(call)
+    if message.direction == "out" and message.status == "pending":
+        cancelled = await call.gateway.outbox.cancel(message)
+        if cancelled is None:
+            raise GatewayError("wrong_state", "The message is on its way; what becomes of it is known in a moment.",
+                               stage=message.stage)
+        return call.answer(shape(cancelled), 200)
+    outbox = call.gateway.outbox
+    return await _again(call, lambda live, message, remember: outbox.revoke(call.key, live, message, remember=remember))
+
+
+async def resend(call: Call) -> Response:
+    outbox = call.gateway.outbox
+    return await _again(call, lambda live, message, remember: outbox.resend(call.key, live, message, remember=remember))
+
+
+async def react(call: Call) -> Response:
+    outbox, emoji = call.gateway.outbox, call.parse(React).emoji
+    if any(char.isalpha() or char.isspace() for char in emoji):
+        raise InvalidField("emoji", "emoji: an emoji, or nothing to take the reaction away")
+    return await _again(call, lambda live, message, remember: outbox.react(call.key, live, message.id, emoji,
+                                                                           remember=remember))
+
+
+async def timeline(call: Call) -> Response:
+    message = await find(call)
+    begins, handed = ("accepted", message.handed_at) if message.direction == "out" else ("received", None)
+    times = [(begins, message.created_at), ("handed_over", handed), ("read", message.read_at), ("played", message.played_at),
+             ("failed", message.failed_at)]
+    if message.direction == "out":              # of one that arrived these are its sender's
+        times += [("sent", message.sent_at), ("delivered", message.delivered_at)]
+    rank = ("accepted", "received", "handed_over", "sent", "delivered", "read", "played", "failed")
+    entries = sorted(((at, rank.index(status), status) for status, at in times if at is not None), key=lambda e: (e[1], e[0]))
+    return call.answer(Timeline(id=message.id, events=[TimelineEntry(status=status, at=iso(at)) for at, _, status in entries]))
 
 
 def _media_limit(gateway: Gateway) -> int:
@@ -223,6 +297,8 @@ def _audio_limit(gateway: Gateway) -> int:
 
 _SENDING = ("session_not_found", "session_ambiguous", "no_session", "session_not_connected", "invalid_recipient",
             "idempotency_conflict", "rate_limited", "quota_exceeded")
+_AFTER = ("message_not_found", "session_not_found", "session_not_connected", "idempotency_conflict", "rate_limited",
+          "quota_exceeded")
 _FILES = ("too_large", "unsupported", "damaged", "empty", "fetch_bad_url")
 ENDPOINTS = [
     Endpoint("POST", "/api/v1/messages", send_text, "Send a text", "send", SendText, answer=MessageShape, status=202,
@@ -239,6 +315,17 @@ ENDPOINTS = [
                          "looked at before the answer; a URL is fetched afterwards."),
     Endpoint("GET", "/api/v1/messages", list_, "List messages, newest first", query=Filter, answer=MessageList, tag="messages",
              errors=("session_not_found",)),
-    Endpoint("GET", "/api/v1/messages/{id}", get, "What became of a message", answer=MessageShape,
+    Endpoint("GET", "/api/v1/messages/{id}", get, "What became of a message, and its text", answer=MessageShape,
              errors=("message_not_found",), tag="messages"),
+    Endpoint("DELETE", "/api/v1/messages/{id}", delete, "Cancel a queued message, or take a sent one back", "send",
+             answer=MessageShape, status=202, errors=(*_AFTER, "wrong_state"), tag="messages", statuses=(200,),
+             description="200 with the cancelled message (failed, `cancelled`) while it has not left; afterwards 202 with the "
+                         "revoke that is sent to everyone who got it."),
+    Endpoint("GET", "/api/v1/messages/{id}/events", timeline, "What happened to a message, and when", answer=Timeline,
+             errors=("message_not_found",), tag="messages"),
+    Endpoint("POST", "/api/v1/messages/{id}/resend", resend, "Send a failed message again, as a new one", "send",
+             answer=MessageShape, status=202, errors=(*_AFTER, "wrong_state", "media_unavailable"), tag="messages",
+             description="Mind `may_have_been_delivered` of the failed one."),
+    Endpoint("POST", "/api/v1/messages/{id}/reaction", react, "React to a message", "send", React, answer=MessageShape,
+             status=202, errors=_AFTER, tag="messages", example={"emoji": "👍"}),
 ]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import base64
-import json
 from typing import Annotated, Any, Literal
 
 import msgspec
 from starlette.responses import Response
 
-from gateway.api.http import Call, Endpoint, Strict
-from gateway.api.shapes import Deleted, QrShape, SessionList, SessionShape, TicketShape
+from gateway.api.http import Call, Endpoint, Line, Strict
+from gateway.api.shapes import Deleted, Profile, QrShape, SessionList, SessionShape, TicketShape
 from gateway.config import parse_quiet_hours
 from gateway.errors import GatewayError, InvalidField
 from gateway.jid import JID, parse_recipient
@@ -24,18 +23,22 @@ NonNegative = Annotated[float, msgspec.Meta(ge=0, le=1_000_000)]
 
 
 class SessionSettings(Strict, omit_defaults=True):
-    """A session's own pacing and presence; what is left out follows the daemon's settings."""
+    """A session's own pacing and presence. What is left out stays as it is, null follows the daemon's settings again.
+    `quiet_hours`: local times, as `22:00-07:00`; empty: none."""
 
-    messages_per_hour: Annotated[int, msgspec.Meta(ge=0, le=100_000)] | msgspec.UnsetType = msgspec.UNSET
-    min_gap_seconds: NonNegative | msgspec.UnsetType = msgspec.UNSET
-    recording_presence: bool | msgspec.UnsetType = msgspec.UNSET
-    quiet_hours: str | msgspec.UnsetType = msgspec.UNSET
-    presence: Literal["available", "unavailable"] | msgspec.UnsetType = msgspec.UNSET
+    messages_per_hour: Annotated[int, msgspec.Meta(ge=0, le=100_000)] | msgspec.UnsetType | None = msgspec.UNSET
+    min_gap_seconds: NonNegative | msgspec.UnsetType | None = msgspec.UNSET
+    recording_presence: bool | msgspec.UnsetType | None = msgspec.UNSET
+    quiet_hours: str | msgspec.UnsetType | None = msgspec.UNSET
+    presence: Literal["available", "unavailable"] | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class CreateSession(Strict):
+    """`session_key`: your own name for it, which stands for the id everywhere. `pairing_phone`: also ask for a code to type on
+    the phone of this number."""
+
     session_key: str | None = None
-    name: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    name: Annotated[Line, msgspec.Meta(max_length=200)] = ""
     webhook_url: str | None = None
     pairing_phone: str | None = None
     settings: SessionSettings | None = None
@@ -43,7 +46,7 @@ class CreateSession(Strict):
 
 class PatchSession(Strict):
     session_key: str | None = None
-    name: Annotated[str, msgspec.Meta(max_length=200)] | None = None
+    name: Annotated[Line, msgspec.Meta(max_length=200)] | None = None
     webhook_url: str | msgspec.UnsetType | None = msgspec.UNSET
     settings: SessionSettings | None = None
 
@@ -52,7 +55,10 @@ class Relink(Strict):
     pairing_phone: str | None = None
 
 
-class Page(msgspec.Struct):
+class Page(Strict):
+    """`status`: only sessions that are so now."""
+
+    status: Literal["pending", "connected", "disconnected", "qr_expired", "logged_out", "banned", "failed"] | None = None
     limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 100
     cursor: str = ""
 
@@ -92,7 +98,7 @@ def check_webhook_url(text: str | None) -> str:
 def settings_of(own: SessionSettings | None) -> dict[str, Any]:
     values: dict[str, Any] = msgspec.to_builtins(own) if own else {}
     try:
-        parse_quiet_hours(values.get("quiet_hours", ""))
+        parse_quiet_hours(values.get("quiet_hours") or "")
     except ValueError as error:
         raise InvalidField("settings.quiet_hours", f"settings.quiet_hours: {error}") from None
     return values
@@ -102,29 +108,35 @@ async def create(call: Call) -> Response:
     body = call.parse(CreateSession)
     live = await call.gateway.sessions.create(
         call.key, session_key=body.session_key, name=body.name, webhook_url=check_webhook_url(body.webhook_url),
-        pairing_phone=phone_of(body.pairing_phone), settings=settings_of(body.settings))
+        pairing_phone=phone_of(body.pairing_phone),
+        settings={name: value for name, value in settings_of(body.settings).items() if value is not None})
     return call.answer(await shape(call, live), headers={"Location": f"/api/v1/sessions/{live.session.id}"})
 
 
 async def list_(call: Call) -> Response:
     page = call.query(Page)
     after = _cursor(page.cursor) if page.cursor else (0.0, "")
-    rows = await call.gateway.store.sessions.page(call.key.owner, after, page.limit + 1)
-    lives = {live.session.id: live for live in await call.gateway.sessions.of(call.key)}
-    shown = [await shape(call, lives[row.id]) for row in rows[:page.limit] if row.id in lives]
-    more = rows[page.limit - 1] if len(rows) > page.limit else None
-    return call.answer(SessionList(sessions=shown, next_cursor=_to_cursor(more.created_at, more.id) if more else None))
+    mine = sorted((live for live in call.gateway.sessions.live() if live.session.owner == call.key.owner
+                   and page.status in (None, live.state.status.value)), key=_place)
+    rest = [live for live in mine if _place(live) > after]
+    last = rest[page.limit - 1] if len(rest) > page.limit else None
+    return call.answer(SessionList(sessions=[await shape(call, live) for live in rest[:page.limit]],
+                                   next_cursor=_to_cursor(_place(last)) if last else None))
 
 
-def _to_cursor(*values: Any) -> str:
-    return base64.urlsafe_b64encode(json.dumps(values).encode()).decode().rstrip("=")
+def _place(live: LiveSession) -> tuple[float, str]:
+    """In the order of creation, which later sessions do not change."""
+    return live.session.created_at, live.session.id
+
+
+def _to_cursor(place: tuple[float, str]) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode(place)).decode().rstrip("=")
 
 
 def _cursor(text: str) -> tuple[float, str]:
     try:
-        at, id_ = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-        return float(at), str(id_)
-    except (ValueError, TypeError):
+        return msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=tuple[float, str])
+    except (ValueError, RecursionError):
         raise InvalidField("cursor", "cursor: not one that this API gave") from None
 
 
@@ -143,7 +155,8 @@ async def patch(call: Call) -> Response:
     if body.webhook_url is not msgspec.UNSET:
         columns["webhook_url"] = check_webhook_url(body.webhook_url)
     if body.settings is not None:
-        columns["settings"] = live.session.settings | settings_of(body.settings)
+        merged = live.session.settings | settings_of(body.settings)
+        columns["settings"] = {name: value for name, value in merged.items() if value is not None}
     await call.gateway.sessions.update(live, **columns)
     return call.answer(await shape(call, live))
 
@@ -173,6 +186,15 @@ async def disconnect(call: Call) -> Response:
     live = await call.gateway.sessions.find(call.key, call.path("id"))
     await live.disconnect()
     return call.answer(await shape(call, live))
+
+
+async def profile(call: Call) -> Response:
+    session = (await call.gateway.sessions.find(call.key, call.path("id"))).session
+    linked = session.jid is not None
+    return call.answer(Profile(
+        session=session.id, jid=str(session.jid.non_ad()) if session.jid else None, lid=str(session.lid.non_ad()) if session.lid
+        else None, phone_number=session.phone_number, push_name=session.push_name if linked else None,
+        platform=session.platform if linked else None))
 
 
 async def get_qr(call: Call) -> Response:
@@ -222,6 +244,8 @@ ENDPOINTS = [
              errors=(*_NOT_FOUND, "already_paired", "pairing_failed"),
              produces=("application/json", "image/png", "image/svg+xml"),
              description="JSON, PNG or SVG by Accept. Where the last attempt ran out, a fresh one begins (scope 'full')."),
+    Endpoint("GET", "/api/v1/sessions/{id}/profile", profile, "The linked account", answer=Profile, errors=_NOT_FOUND,
+             tag="sessions"),
     Endpoint("POST", "/api/v1/sessions/{id}/stream-ticket", ticket, "A ticket for EventSource, which cannot set headers",
              answer=TicketShape, status=201, errors=_NOT_FOUND, tag="events"),
 ]

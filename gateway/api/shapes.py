@@ -61,8 +61,8 @@ class ErrorShape(Shape):
 
 
 class MessageShape(Shape, omit_defaults=True):
-    """A message. `status` goes pending, sent, delivered, read, played, or is failed; `stage` says where a pending one is. The
-    body is not listed: it is sealed."""
+    """A message. `status` goes pending, sent, delivered, read, played, or is failed (`received`: one that arrived); `stage`
+    says where a pending one is. `text` is told by `GET /api/v1/messages/{id}` only: lists go without bodies."""
 
     id: str
     session: str
@@ -102,6 +102,72 @@ class MessageShape(Shape, omit_defaults=True):
     reply_to_whatsapp_id: str | None = None
     quoted_whatsapp_id: str | None = None
     target_whatsapp_id: str | None = None
+    resend_of: str | None = None
+
+
+class TimelineEntry(Shape):
+    """`status`: accepted, handed_over, sent, delivered, read, played, failed; of an inbound message: received, read, played."""
+
+    status: str
+    at: str
+
+
+class Timeline(Shape):
+    id: str
+    events: list[TimelineEntry]
+
+
+class ErrorBody(Shape):
+    """`code` is of the table of codes, `details` is an object: `field` names what was wrong, `hint` says what to do."""
+
+    code: str
+    message: str
+    details: dict[str, Any]
+
+
+class ErrorEnvelope(Shape):
+    error: ErrorBody
+
+
+class VoiceWarning(Shape):
+    """Something that will be heard or seen, and that the sender may not expect. `code` is stable."""
+
+    code: str
+    text: str
+
+
+class VoiceReport(Shape):
+    """`container`, `codec`, `sample_rate`, `channels`: of the file. `declared_seconds`: what the file says, `duration`: what was
+    decoded, `seconds`: what WhatsApp shows. `rms_dbfs`, `peak_dbfs`: loudness of what would be sent. `passthrough`: the
+    Opus packets would be sent as they are. `waveform`: 64 values of 0 to 100."""
+
+    container: str
+    codec: str
+    sample_rate: int
+    channels: int
+    declared_seconds: float | None
+    duration: float
+    seconds: int
+    rms_dbfs: float | None
+    peak_dbfs: float | None
+    passthrough: bool
+    input_bytes: int
+    output_bytes: int
+    output_mimetype: str
+    profile: str
+    warnings: list[VoiceWarning]
+    waveform: list[int]
+
+
+class Profile(Shape):
+    """The linked account; all null until a phone has linked the session."""
+
+    session: str
+    jid: str | None
+    lid: str | None
+    phone_number: str | None
+    push_name: str | None
+    platform: str | None
 
 
 class MessageList(Shape):

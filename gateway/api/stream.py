@@ -7,22 +7,29 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
+import structlog
 from sse_starlette import EventSourceResponse, ServerSentEvent
+from sse_starlette.sse import SendTimeoutError
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from gateway.api.http import Call, Endpoint
 from gateway.api.shapes import TicketShape
 from gateway.errors import GatewayError, InvalidField
 from gateway.services import qr
-from gateway.services.feed import SlowReader, Stopping
+from gateway.services.feed import Revoked, SlowReader, Stopping
 from gateway.services.live import LiveSession
 from gateway.services.tickets import STREAM_SECONDS
 from gateway.states import Status
 from gateway.store.journal import TYPES, Event
 from gateway.times import iso, parse_iso
 
+log = structlog.get_logger("gateway.api.stream")
+
 RETRY_MILLISECONDS = 2000
+SLOW_SECONDS = 30.0             # a reader that takes nothing for this long is cut off
+CUT = "gateway.cut"             # in the ASGI scope: a callable that cuts the connection
 
 
 class StreamQuery(msgspec.Struct):
@@ -91,43 +98,68 @@ async def stream_session(call: Call) -> Response:
     live = await call.gateway.sessions.find(call.key, call.path("id"))
     if call.ticket is not None and call.ticket.session_id != live.session.id:
         raise GatewayError("ticket_invalid")
-    return _stream(call, live)
+    return _stream(call, [live], live.session.id)
 
 
 async def stream_all(call: Call) -> Response:
     if call.ticket is not None and call.ticket.session_id is not None:
         raise GatewayError("ticket_invalid")
-    return _stream(call, None)
+    mine = [live for live in call.gateway.sessions.live() if live.session.owner == call.key.owner]
+    return _stream(call, mine, None)
 
 
-def _stream(call: Call, live: LiveSession | None) -> Response:
+class TicketOver(Exception):
+    """A stream opened with a ticket has had its time."""
+
+
+class _Stream(EventSourceResponse):
+    """A reader that takes nothing for `SLOW_SECONDS` is cut off: there is no way left to tell it why, but the log
+    says so, and it can come back with its last number."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        except SendTimeoutError:
+            log.info("slow_reader_cut_off", seconds=self.send_timeout)
+            scope[CUT]()
+
+
+def _stream(call: Call, lives: list[LiveSession], session_id: str | None) -> Response:
     gateway, query = call.gateway, call.query(StreamQuery)
     position = _position(call.request, query, gateway.feed.head)
     types = _types(query)
-    subscription = gateway.feed.subscribe(owner=call.key.owner, session_id=live.session.id if live else None, types=types,
-                                          after=position)
-    head = gateway.feed.head
 
     async def frames() -> AsyncIterator[ServerSentEvent]:
+        subscription = gateway.feed.subscribe(owner=call.key.owner, session_id=session_id, types=types, after=position,
+                                              key_id=call.key.id)
+        head = gateway.feed.head
+        over = None
+        if call.ticket is not None:
+            over = asyncio.get_running_loop().call_later(STREAM_SECONDS, subscription.end, TicketOver())
         try:
-            async with asyncio.timeout(STREAM_SECONDS if call.ticket else None):
-                yield ServerSentEvent(comment="wagateway", retry=RETRY_MILLISECONDS)
-                if live is not None and position is None:
-                    yield present(live, head)
-                async for event in subscription.events():
-                    if (sent := frame(event, gateway.clock())) is not None:
-                        yield sent
+            yield ServerSentEvent(comment="wagateway", retry=RETRY_MILLISECONDS)
+            if position is None:
+                for first in [present(live, head) for live in lives]:
+                    if not types or first.event in types:
+                        yield first
+            async for event in subscription.events():
+                if (sent := frame(event, gateway.clock())) is not None:
+                    yield sent
         except SlowReader as error:
             yield _farewell("too_slow", f"You were {error}; come back with Last-Event-ID.")
         except Stopping:
             yield _farewell("stopping", "The gateway or the session ends here; come back with Last-Event-ID.")
-        except TimeoutError:
+        except Revoked:
+            yield _farewell("revoked", "The API key of this stream was revoked.")
+        except TicketOver:
             yield _farewell("ticket_expired", "The ticket's time is over; come back with another.")
         finally:
+            if over is not None:
+                over.cancel()
             gateway.feed.close(subscription)
 
-    return EventSourceResponse(frames(), ping=gateway.settings.server.heartbeat_seconds, sep="\n", send_timeout=30,
-                               headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+    return _Stream(frames(), ping=gateway.settings.server.heartbeat_seconds, sep="\n",
+                   send_timeout=SLOW_SECONDS, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
 
 
 def _farewell(code: str, text: str) -> ServerSentEvent:

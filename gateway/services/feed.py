@@ -22,11 +22,17 @@ class Stopping(Exception):
     """The daemon ends the stream."""
 
 
+class Revoked(Exception):
+    """The reader's API key was revoked."""
+
+
 class Subscription:
     """One reader. Iterate over it; the end is always an exception that says why."""
 
-    def __init__(self, feed: Feed, after: int | None, wants: Callable[[Event], bool], scope: dict[str, str]) -> None:
-        self._feed, self._after, self._wants, self._scope = feed, after, wants, scope
+    def __init__(self, feed: Feed, after: int | None, wants: Callable[[Event], bool], scope: dict[str, str],
+                 key_id: str | None) -> None:
+        self._feed, self._after, self._wants = feed, after, wants
+        self.scope, self.key_id = scope, key_id
         self._queue: deque[Event] = deque()
         self._wake = asyncio.Event()
         self._ended: Exception | None = None
@@ -49,7 +55,7 @@ class Subscription:
         if last is not None:
             head = self._feed.head
             while last < head:
-                page = await self._feed.journal.after(last, 500, **self._scope)
+                page = await self._feed.journal.after(last, 500, **self.scope)
                 for event in page:
                     if self._wants(event):
                         yield event
@@ -96,9 +102,9 @@ class Feed:
         self._listeners.append(listener)
 
     def subscribe(self, *, owner: str | None = None, session_id: str | None = None, types: Iterable[str] = (),
-                  after: int | None = None) -> Subscription:
+                  after: int | None = None, key_id: str | None = None) -> Subscription:
         """Events of an owner or a session, of the named types (none named: all), after a journal number (None: from now on).
-        `close` it when done."""
+        `key_id`: the key that reads, whose revocation ends it. `close` it when done."""
         wanted = frozenset(types)
 
         def wants(event: Event) -> bool:
@@ -106,7 +112,7 @@ class Feed:
                     and (not wanted or event.type in wanted))
 
         scope = {"session_id": session_id} if session_id else {"owner": owner} if owner else {}
-        subscription = Subscription(self, after, wants, scope)
+        subscription = Subscription(self, after, wants, scope, key_id)
         if self._stopped:
             subscription.end(Stopping())
         self._subscriptions.add(subscription)
@@ -122,8 +128,13 @@ class Feed:
     def end_session(self, session_id: str, subscription_end: Exception) -> None:
         """The session is gone: its own streams end (those of the whole key go on)."""
         for subscription in list(self._subscriptions):
-            if subscription._scope.get("session_id") == session_id:
+            if subscription.scope.get("session_id") == session_id:
                 subscription.end(subscription_end)
+
+    def end_key(self, key_id: str) -> None:
+        for subscription in self._subscriptions:
+            if subscription.key_id == key_id:
+                subscription.end(Revoked())
 
     def stop(self) -> None:
         """Every reader gets its end; new ones get it at once."""

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 from gateway.config import Settings
 from gateway.services.feed import Feed
+from gateway.services.inbox import Inbox
 from gateway.services.keys import Keys
 from gateway.services.outbox import Outbox
 from gateway.services.preparing import Preparing
 from gateway.services.sessions import Sessions
 from gateway.services.tickets import Tickets
+from gateway.services.webhooks import WebhookService
 from gateway.store.store import Store
 
 
@@ -23,6 +25,8 @@ class Gateway:
     keys: Keys
     sessions: Sessions
     outbox: Outbox
+    inbox: Inbox
     preparing: Preparing
     tickets: Tickets
     clock: Callable[[], float]
+    webhooks: WebhookService = None     # type: ignore[assignment]  # given by the daemon's build()

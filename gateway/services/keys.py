@@ -117,11 +117,11 @@ class Keys:
     async def create(self, *, name: str, scope: str = "full", plan: str = "unlimited") -> tuple[Key, str]:
         """The key and its text, shown once. Raises InvalidField."""
         if not name.strip() or len(name) > 100:
-            raise InvalidField("name", "1 to 100 characters")
+            raise InvalidField("name", "name: 1 to 100 characters")
         if scope not in SCOPES:
-            raise InvalidField("scope", f"one of {', '.join(SCOPES)}")
+            raise InvalidField("scope", f"scope: one of {', '.join(SCOPES)}")
         if plan not in self._plans:
-            raise InvalidField("plan", f"one of {', '.join(self._plans)}")
+            raise InvalidField("plan", f"plan: one of {', '.join(self._plans)}")
         async with self._database.transaction() as tx:
             return await self._rows.create(tx, name=name.strip(), scope=scope, plan=plan, at=self._clock())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from gateway.errors import TABLE
 from gateway.jid import JID
 from gateway.services.feed import Feed
 from gateway.store.database import Transaction
@@ -24,8 +25,9 @@ class Ledger:
         await self._tell(tx, message, at)
         return message
 
-    async def hand_over(self, tx: Transaction, message: Message, secret: bytes, at: float) -> None:
-        await self.messages.hand_over(tx, message.id, secret, at)
+    async def hand_over(self, tx: Transaction, message: Message, secret: bytes, at: float) -> bool:
+        """False when the message was settled (cancelled) meanwhile: it must not be sent."""
+        return await self.messages.hand_over(tx, message.id, secret, at)
 
     async def advance(self, tx: Transaction, message: Message, status: str, at: float, wa_id: str | None = None) -> bool:
         """On an acknowledgement or a receipt. Forward only; False when it said nothing new."""
@@ -47,9 +49,19 @@ class Ledger:
     async def fail(self, tx: Transaction, message: Message, code: str, text: str, at: float, *,
                    may_have_been_delivered: bool = False) -> None:
         may = may_have_been_delivered or message.may_have_been_delivered
-        await self.messages.fail(tx, message.id, code, text, at, may_have_been_delivered=may)
+        if await self.messages.fail(tx, message.id, code, text, at, may_have_been_delivered=may):
+            await self._usage.count(tx, message.owner, "failed", at)
+            await self._tell(tx, await self._again(tx, message), at)
+
+    async def cancel(self, tx: Transaction, message: Message, at: float) -> Message | None:
+        """Before it is handed over; None when it is too late."""
+        code = "cancelled"
+        if not await self.messages.cancel(tx, message.id, code, TABLE[code].sentence, at):
+            return None
         await self._usage.count(tx, message.owner, "failed", at)
-        await self._tell(tx, await self._again(tx, message), at)
+        cancelled = await self._again(tx, message)
+        await self._tell(tx, cancelled, at)
+        return cancelled
 
     async def requeue(self, tx: Transaction, message: Message, at: float, *, not_before: float | None = None,
                       may_have_been_delivered: bool = False) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import msgspec
 
@@ -13,7 +14,7 @@ from gateway.services.drafts import Draft, Target
 from gateway.services.keys import Keys
 from gateway.services.ledger import Ledger
 from gateway.services.live import LiveSession
-from gateway.services.preparing import Prepared, Preparing, with_fetched
+from gateway.services.preparing import Prepared, Preparing, facts_of, with_fetched
 from gateway.services.receiving import Arrival
 from gateway.store.database import Transaction
 from gateway.store.keys import Key
@@ -21,6 +22,7 @@ from gateway.store.messages import Message
 from gateway.store.store import Store
 
 Remember = Callable[[Transaction, Message], Awaitable[None]]
+_WITHOUT_FILE = ("text", "reaction", "revoke")
 
 
 class Outbox:
@@ -32,12 +34,13 @@ class Outbox:
         """Refuses from now on: what is not committed is answered with `stopping`."""
         self._stopping = True
 
-    async def accept(self, key: Key, live: LiveSession, chat: JID, draft: Draft, *,
-                     remember: Remember | None = None) -> Message:
+    async def accept(self, key: Key, live: LiveSession, chat: JID, draft: Draft, *, remember: Remember | None = None,
+                     facts: dict[str, Any] | None = None) -> Message:
         """Commits the message and returns it. A file that came with the request is looked at first, so that what is no audio
         is refused here and nothing is queued; a URL is fetched later, and the message tells how that went.
 
-        `remember` joins the transaction (an Idempotency-Key's answer). Raises GatewayError."""
+        `remember` joins the transaction (an Idempotency-Key's answer); `facts` are told with the message's own. Raises
+        GatewayError."""
         if self._stopping:
             raise GatewayError("stopping")
         await self._keys.check_quota(key)
@@ -46,16 +49,52 @@ class Outbox:
         if draft.url[:5].lower() == "data:":
             fetched = await self._preparing.fetch(draft.url, self._preparing.max_bytes(draft.kind))
             draft = with_fetched(draft, fetched)
-        prepared = Prepared(draft, {}) if draft.url else await self._preparing.prepare(_ready(draft))
+        prepared = Prepared(draft, facts_of(draft)) if draft.url else await self._preparing.prepare(_ready(draft))
         id_, now = str(uuid.uuid4()), self._clock()
         async with self._store.database.transaction() as tx:
-            message = await self._ledger.accept(tx, id=id_, owner=key.owner, session_id=live.session.id, kind=draft.kind,
-                                                chat=chat, facts=prepared.facts, payload=prepared.draft.encode(), at=now)
+            if self._stopping:
+                raise GatewayError("stopping")
+            await self._keys.check_quota(key)       # again: of many at once, only as many as there is room for
+            if await self._store.sessions.one(live.session.id, tx) is None:
+                raise GatewayError("session_not_found")             # deleted while the file was looked at
+            message = await self._ledger.accept(
+                tx, id=id_, owner=key.owner, session_id=live.session.id, kind=draft.kind, chat=chat,
+                facts={**prepared.facts, **(facts or {})}, payload=prepared.draft.encode(), at=now)
             if remember is not None:
                 await remember(tx, message)
         if live.sender is not None:
             live.sender.wake()
         return message
+
+    async def react(self, key: Key, live: LiveSession, id_: str, emoji: str, *, remember: Remember | None = None) -> Message:
+        """An empty emoji takes the reaction away. Raises message_not_found."""
+        target = await self.target(key, live, id_)
+        draft = Draft("reaction", text=emoji, target=msgspec.structs.replace(target, text=""))
+        return await self.accept(key, live, JID.parse(target.chat), draft, remember=remember)
+
+    async def revoke(self, key: Key, live: LiveSession, message: Message, *, remember: Remember | None = None) -> Message:
+        """Takes a message of ours back for everyone. Raises wrong_state."""
+        if message.direction != "out" or message.wa_id is None or message.status not in ("sent", "delivered", "read", "played"):
+            raise GatewayError("wrong_state", "Only a message that was sent from here can be revoked.", status=message.status)
+        if message.kind in ("reaction", "revoke"):
+            raise GatewayError("wrong_state", f"A {message.kind} cannot be revoked.")
+        draft = Draft("revoke", target=Target(str(message.chat), message.wa_id))
+        return await self.accept(key, live, message.chat, draft, remember=remember)
+
+    async def cancel(self, message: Message) -> Message | None:
+        """Before it leaves; None when it is too late for that."""
+        async with self._store.database.transaction() as tx:
+            return await self._ledger.cancel(tx, message, self._clock())
+
+    async def resend(self, key: Key, live: LiveSession, message: Message, *, remember: Remember | None = None) -> Message:
+        """A failed message once more, as a new one. Raises wrong_state, media_unavailable."""
+        if message.direction != "out" or message.status != "failed":
+            raise GatewayError("wrong_state", "Only a message that failed can be sent again.", status=message.status)
+        payload = await self._store.messages.payload(message.id)
+        if payload is None:
+            raise GatewayError("media_unavailable", "The message's content is not kept any more.")
+        return await self.accept(key, live, message.chat, Draft.decode(payload), remember=remember,
+                                 facts={"resend_of": message.id})
 
     async def target(self, key: Key, live: LiveSession, id_: str) -> Target:
         """The message that is answered or reacted to, by our id. Raises message_not_found."""
@@ -63,14 +102,16 @@ class Outbox:
         if message is None or message.owner != key.owner or message.session_id != live.session.id or message.wa_id is None:
             raise GatewayError("message_not_found")
         payload = await self._store.messages.payload(id_)
-        text = ""
-        if payload is not None:
-            text = (msgspec.msgpack.decode(payload, type=Arrival).text if message.direction == "in"
-                    else Draft.decode(payload).text)
-        sender = message.sender_lid if message.chat.server == "lid" and message.sender_lid else message.sender
-        return Target(str(message.chat), message.wa_id, str(sender) if sender else "", text[:500])
+        text, sender = "", message.sender_lid if message.chat.server == "lid" and message.sender_lid else message.sender
+        if payload is not None and message.direction == "in":
+            arrival = msgspec.msgpack.decode(payload, type=Arrival)
+            text, sender = arrival.text, JID.parse(arrival.sender) if arrival.sender else sender
+        elif payload is not None:
+            text = Draft.decode(payload).text
+        own = message.direction == "out" or message.facts.get("from_me")
+        return Target(str(message.chat), message.wa_id, str(sender) if sender and not own else "", text[:500])
 
 
 def _ready(draft: Draft) -> Draft:
     """Kinds without a file need no preparation."""
-    return msgspec.structs.replace(draft, ready=True) if draft.kind in ("text", "reaction", "revoke") else draft
+    return msgspec.structs.replace(draft, ready=True) if draft.kind in _WITHOUT_FILE else draft

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -138,8 +138,3 @@ def facts_of(draft: Draft) -> dict[str, Any]:
     if draft.target:
         facts["target_whatsapp_id"] = draft.target.id
     return facts
-
-
-def public_report(inspection: Inspection) -> dict[str, Any]:
-    return {**asdict(inspection.report), "seconds": inspection.seconds, "duration": round(inspection.duration, 3),
-            "waveform": list(inspection.waveform)}

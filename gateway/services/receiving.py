@@ -28,6 +28,8 @@ class Arrival(msgspec.Struct, omit_defaults=True):
     text: str = ""
     media: dict[str, Any] | None = None
     filename: str = ""
+    chat: str = ""                      # the message's key as WhatsApp gave it: receipts go to these addresses, while the
+    sender: str = ""                    # row lists the message under the phone number
 
     def media_ref(self) -> MediaRef | None:
         return MediaRef(**self.media) if self.media else None
@@ -59,12 +61,14 @@ class Receiving:
     async def _store(self, tx: Transaction, session: Session, received: Received, now: float) -> None:
         sender = received.pn or received.lid or received.key.sender or received.key.chat
         chat = received.key.chat
+        listed = chat
         if chat.server == "lid" and received.pn is not None and not received.from_me:
-            chat = received.pn                      # a person's chat is under the phone number where that is known
+            listed = received.pn.non_ad()           # a person's chat is under the phone number where that is known
         id_ = str(uuid.uuid4())
-        body = Arrival(received.text, asdict(received.media) if received.media else None, received.filename)
+        body = Arrival(received.text, asdict(received.media) if received.media else None, received.filename, str(chat),
+                       str(received.key.sender) if received.key.sender else "")
         new = await self._messages.arrive(
-            tx, id=id_, owner=session.owner, session_id=session.id, kind=received.kind, chat=chat, sender=sender,
+            tx, id=id_, owner=session.owner, session_id=session.id, kind=received.kind, chat=listed, sender=sender,
             sender_lid=received.lid, wa_id=received.key.id, facts=facts_of(received), payload=msgspec.msgpack.encode(body),
             at=now, sent_at=float(received.timestamp))
         if not new:

@@ -153,6 +153,8 @@ class Sender:
         """Sends at most one message. Seconds until there is something to do again: 0 now, None when woken."""
         now = self._clock()
         queue = await self._messages.queue(self._session_id)
+        for id_ in self._preparing.keys() - {message.id for message in queue}:
+            self._preparing.pop(id_).cancel()       # cancelled, or settled by somebody else
         waits: list[float] = []
         blocked: set[str] = set()
         ahead = 0
@@ -213,9 +215,14 @@ class Sender:
             return prepared
 
         task = asyncio.create_task(prepare(), name=f"prepare {message.id}")
-        task.add_done_callback(lambda _: self._wake.set())
+        task.add_done_callback(self._handle_prepared)
         self._preparing[message.id] = task
         return task
+
+    def _handle_prepared(self, task: asyncio.Task[Prepared]) -> None:
+        if not task.cancelled():
+            task.exception()                        # seen, also where the message was cancelled and nobody asks
+        self._wake.set()
 
     async def _send_in_pace(self, message: Message, task: asyncio.Task[Prepared], now: float, waits: list[float]) -> bool:
         """True when the message was dealt with; False when it has to wait for its turn."""
@@ -263,9 +270,12 @@ class Sender:
             await self._show_presence(message, prepared)
         secret = os.urandom(32)
         async with self._store.database.transaction() as tx:
-            if prepared.facts != message.facts:
-                await self._messages.set_facts(tx, message.id, prepared.facts)
-            await self._ledger.hand_over(tx, message, secret, self._clock())
+            if (facts := {**message.facts, **prepared.facts}) != message.facts:
+                await self._messages.set_facts(tx, message.id, facts)
+            handed_over = await self._ledger.hand_over(tx, message, secret, self._clock())
+        if not handed_over:                         # cancelled while its presence was shown
+            self._preparing.pop(message.id, None)
+            return
         self._last_handed = self._clock()
         started = time.perf_counter()
         warning = asyncio.create_task(self._warn_no_ack(message), name=f"ack of {message.id}")

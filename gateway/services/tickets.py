@@ -39,6 +39,10 @@ class Tickets:
         self._tickets[ticket.text] = ticket
         return ticket
 
+    def revoke(self, key_id: str) -> None:
+        """The key is gone, and what it gave out with it."""
+        self._tickets = {text: t for text, t in self._tickets.items() if t.key.id != key_id}
+
     def redeem(self, text: str) -> Ticket:
         """Raises ticket_invalid."""
         ticket = self._tickets.get(text)

@@ -7,6 +7,7 @@ the secret of the attempt, before WhatsApp's core is called: after a crash it te
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -119,8 +120,9 @@ class Messages:
         return [_message(row) for row in await self._database.all(_UNDONE)]
 
     async def set_stage(self, tx: Transaction, id_: str, stage: str, *, not_before: float | None = None) -> None:
+        """Of one that is not settled: a cancelled message stays cancelled."""
         assert stage in STAGES, stage
-        await tx.execute("UPDATE messages SET stage = ?, not_before = ? WHERE id = ?", stage, not_before, id_)
+        await tx.execute("UPDATE messages SET stage = ?, not_before = ? WHERE id = ? AND stage <> 'done'", stage, not_before, id_)
 
     async def set_facts(self, tx: Transaction, id_: str, facts: dict[str, Any]) -> None:
         await tx.execute("UPDATE messages SET facts = ? WHERE id = ?", json.dumps(facts), id_)
@@ -153,10 +155,18 @@ class Messages:
                          status, wa_id, *[at] * len(times), message.id)
         return True
 
-    async def fail(self, tx: Transaction, id_: str, code: str, text: str, at: float, *, may_have_been_delivered: bool) -> None:
-        await tx.execute("UPDATE messages SET status = 'failed', stage = 'done', error_code = ?, error_text = ?, failed_at = ?, "
-                         "may_have_been_delivered = ?, secret_sealed = NULL WHERE id = ?",
-                         code, text, at, may_have_been_delivered, id_)
+    async def fail(self, tx: Transaction, id_: str, code: str, text: str, at: float, *, may_have_been_delivered: bool) -> bool:
+        """False when it was settled already."""
+        return await tx.execute(
+            "UPDATE messages SET status = 'failed', stage = 'done', error_code = ?, error_text = ?, failed_at = ?, "
+            "may_have_been_delivered = ?, secret_sealed = NULL WHERE id = ? AND stage <> 'done'",
+            code, text, at, may_have_been_delivered, id_) == 1
+
+    async def cancel(self, tx: Transaction, id_: str, code: str, text: str, at: float) -> bool:
+        """One that has not been handed over. False when it is too late for that."""
+        return await tx.execute(
+            "UPDATE messages SET status = 'failed', stage = 'done', error_code = ?, error_text = ?, failed_at = ? "
+            "WHERE id = ? AND stage IN ('queued', 'preparing', 'waiting')", code, text, at, id_) == 1
 
     async def requeue(self, tx: Transaction, id_: str, *, not_before: float | None = None,
                       may_have_been_delivered: bool = False) -> None:
@@ -197,6 +207,11 @@ class Messages:
                                 str(sender_lid) if sender_lid else "", wa_id, json.dumps(facts),
                                 self._sealer.seal(payload, f"payload/{id}"), at, sent_at) == 1
 
+    async def mark_read(self, tx: Transaction, id_: str, at: float, *, played: bool) -> None:
+        """That we told its sender so."""
+        await tx.execute("UPDATE messages SET read_at = coalesce(read_at, ?), played_at = coalesce(played_at, ?) WHERE id = ?",
+                         at, at if played else None, id_)
+
     # ------------------------------------------------------------------ looking
 
     async def one(self, id_: str, tx: Transaction | None = None) -> Message | None:
@@ -208,16 +223,19 @@ class Messages:
         return _message(row) if row else None
 
     async def page(self, owner: str, *, limit: int = 50, before_seq: int | None = None, session_id: str | None = None,
-                   chat: str | None = None, status: str | None = None, kind: str | None = None,
+                   chat: str | None = None, status: str | None = None, kinds: Sequence[str] = (),
                    direction: str | None = None, before: float | None = None, after: float | None = None) -> list[Message]:
         """Newest first; `before_seq` is the last number seen, so inserts do not shift pages."""
         conditions, values = ["owner = ?"], [owner]
         for sql, value in (("seq < ?", before_seq), ("session_id = ?", session_id), ("chat = ?", chat), ("status = ?", status),
-                           ("kind = ?", kind), ("direction = ?", direction), ("created_at < ?", before),
+                           ("direction = ?", direction), ("created_at < ?", before),
                            ("created_at > ?", after)):
             if value is not None:
                 conditions.append(sql)
                 values.append(value)                        # type: ignore[arg-type]
+        if kinds:
+            conditions.append(f"kind IN ({', '.join('?' * len(kinds))})")
+            values += kinds
         sql = f"SELECT {_LISTED} FROM messages WHERE {' AND '.join(conditions)} ORDER BY seq DESC LIMIT ?"
         return [_message(row) for row in await self._database.all(sql, *values, limit)]
 

@@ -77,6 +77,7 @@ CREATE TABLE messages (
     failed_at      REAL
 ) STRICT;
 CREATE INDEX messages_owner ON messages (owner, seq);
+CREATE INDEX messages_accepted ON messages (owner, created_at) WHERE direction = 'out';
 CREATE INDEX messages_queue ON messages (session_id, seq) WHERE direction = 'out' AND stage <> 'done';
 CREATE INDEX messages_wa_id ON messages (session_id, wa_id) WHERE wa_id IS NOT NULL;
 CREATE INDEX messages_sent  ON messages (session_id, sent_at) WHERE direction = 'out';

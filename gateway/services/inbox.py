@@ -1,0 +1,108 @@
+"""What can be done with a message that arrived: get its file, mark it as read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from weakref import WeakValueDictionary
+
+import msgspec
+
+from gateway.errors import GatewayError
+from gateway.jid import JID
+from gateway.link.base import Link, LinkError
+from gateway.media.fetch import clean_filename, media_type
+from gateway.messages import MessageKey
+from gateway.services.drafts import Draft
+from gateway.services.receiving import Arrival
+from gateway.services.sessions import Sessions
+from gateway.store.messages import Message
+from gateway.store.store import Store
+
+# Kinds of outgoing messages whose words are all there is of them; of the others the payload may be a large file.
+_WORDS_ONLY = ("text", "reaction")
+
+
+@dataclass(frozen=True, slots=True)
+class MediaFile:
+    """`mimetype`: bare and lower-case, as its sender called it. `filename`: one safe path component, or ''."""
+
+    data: bytes
+    mimetype: str
+    filename: str
+
+
+class Inbox:
+    """`retention_seconds` 0: downloaded files are not kept."""
+
+    def __init__(self, store: Store, sessions: Sessions, *, retention_seconds: float, max_bytes: int,
+                 clock: Callable[[], float]) -> None:
+        self._store, self._sessions, self._clock = store, sessions, clock
+        self._retention_seconds, self._max_bytes = retention_seconds, max_bytes
+        self._downloading: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def text(self, message: Message) -> str | None:
+        """The words of a message, opened for their owner; None where there are none (any more)."""
+        if message.direction == "out" and message.kind not in _WORDS_ONLY:
+            return None
+        payload = await self._store.messages.payload(message.id)
+        if payload is None:
+            return None
+        return (Draft.decode(payload).text if message.direction == "out" else _arrival(payload).text) or None
+
+    async def media(self, message: Message) -> MediaFile:
+        """Downloaded when somebody asks for the first time, sealed in the store from then on for the retention time.
+        Raises not_found, media_unavailable, session_not_connected, too_large."""
+        payload = await self._store.messages.payload(message.id)
+        if message.direction == "out":
+            raise GatewayError("media_unavailable", "A file that was sent is not kept.")
+        arrival = _arrival(payload) if payload is not None else Arrival()
+        ref = arrival.media_ref()
+        if ref is None:
+            raise GatewayError("not_found", "The message has no file.")
+        lock = self._downloading.setdefault(message.id, asyncio.Lock())
+        async with lock:                            # who asks twice at once gets one download
+            data = await self._store.media.find(message.id)
+            if data is None:
+                if ref.file_length > self._max_bytes:
+                    raise GatewayError("too_large", f"The file is larger than {self._max_bytes >> 20} MiB.")
+                try:
+                    data = await self._link(message).download(ref)
+                except LinkError as error:
+                    raise GatewayError(error.code, error.text) from error
+                if self._retention_seconds:
+                    async with self._store.database.transaction() as tx:
+                        await self._store.media.keep(tx, message.id, data, self._clock() + self._retention_seconds)
+        return MediaFile(data, media_type(ref.mimetype) or "application/octet-stream", clean_filename(arrival.filename) or "")
+
+    async def mark_read(self, message: Message, *, played: bool) -> Message:
+        """Tells the sender. Raises wrong_state, session_not_connected, send_failed."""
+        if message.direction != "in" or message.facts.get("from_me") or message.wa_id is None:
+            raise GatewayError("wrong_state", "Only a message that somebody sent to us can be marked as read.")
+        payload = await self._store.messages.payload(message.id)
+        arrival = _arrival(payload) if payload is not None else Arrival()
+        chat = JID.parse(arrival.chat) if arrival.chat else message.chat
+        sender = JID.parse(arrival.sender) if arrival.sender else message.sender
+        try:
+            await self._link(message).mark_read([MessageKey(chat, sender, message.wa_id)], played)
+        except LinkError as error:
+            raise GatewayError(error.code, error.text) from error
+        async with self._store.database.transaction() as tx:
+            await self._store.messages.mark_read(tx, message.id, self._clock(), played=played)
+            marked = await self._store.messages.one(message.id, tx)
+        assert marked is not None
+        return marked
+
+    def _link(self, message: Message) -> Link:
+        live = next((live for live in self._sessions.live() if live.session.id == message.session_id), None)
+        if live is None:
+            raise GatewayError("session_gone", "The session that got the message was deleted.")
+        if live.link is None or not live.usable.is_set():
+            raise GatewayError("session_not_connected", f"The session is {live.state.status.value}: "
+                               f"{live.state.reason.sentence}", session=live.session.id, state=live.state.public())
+        return live.link
+
+
+def _arrival(payload: bytes) -> Arrival:
+    return msgspec.msgpack.decode(payload, type=Arrival)
