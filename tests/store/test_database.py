@@ -100,7 +100,7 @@ async def test_what_is_written_in_a_transaction_is_seen_after_it_and_not_before(
 
 async def test_any_exception_rolls_everything_back_and_calls_nobody(database):
     called = []
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(ZeroDivisionError):        # noqa: PT012
         async with database.transaction() as tx:
             await tx.execute(META, "x", b"1")
             tx.on_commit(lambda: called.append(1))
@@ -114,7 +114,7 @@ async def test_any_exception_rolls_everything_back_and_calls_nobody(database):
 
 
 async def test_a_constraint_that_fails_is_told_as_it_is(database):
-    with pytest.raises(sqlite3.IntegrityError):
+    with pytest.raises(sqlite3.IntegrityError):        # noqa: PT012
         async with database.transaction() as tx:
             await tx.execute(META, "x", b"1")
             await tx.execute(META, "x", b"2")
@@ -212,7 +212,7 @@ async def test_a_cancellation_during_the_commit_does_not_undo_it(database, monke
 
 async def test_a_full_disk_is_storage_unavailable_and_nothing_of_the_transaction_stays(database):
     await database._writer.execute("PRAGMA max_page_count = 60")
-    with pytest.raises(GatewayError) as caught:
+    with pytest.raises(GatewayError) as caught:         # noqa: PT012
         async with database.transaction() as tx:
             await tx.execute(META, "small", b"1")
             await tx.execute(META, "large", bytes(1 << 20))

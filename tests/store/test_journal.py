@@ -42,7 +42,7 @@ async def test_reading_goes_on_after_a_number_in_pages_and_within_an_owner_or_a_
 
 async def test_the_number_of_an_event_that_was_rolled_back_goes_to_the_next_one(store):
     await append(store)
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(ZeroDivisionError):        # noqa: PT012
         async with store.database.transaction() as tx:
             await store.journal.append(tx, owner="o", session_id="s", type="message", at=1, data={})
             raise ZeroDivisionError

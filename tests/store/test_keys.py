@@ -32,8 +32,9 @@ async def test_texts_that_are_nearly_right_are_wrong(store):
     key, text = await make(store)
     other, _ = await make(store)
     secret = text.split("_", 2)[2]
-    for wrong in ("", "wag", "wag_", f"wag_{key.id}", f"wag_{key.id}_", text[:-1], text + "x", text.upper(), text[1:], f" {text}",
-                  f"{text} ", text.replace("wag", "gaw"), f"wag_{other.id}_{secret}", f"wag__{secret}", f"wag_{key.id}_{secret}\0"):
+    for wrong in ("", "wag", "wag_", f"wag_{key.id}", f"wag_{key.id}_", text[:-1], text + "x", text.upper(), text[1:],
+                  f" {text}", f"{text} ", text.replace("wag", "gaw"),
+                  f"wag_{other.id}_{secret}", f"wag__{secret}", f"wag_{key.id}_{secret}\0"):
         assert await store.keys.of_text(wrong) is None, wrong
 
 

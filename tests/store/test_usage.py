@@ -68,7 +68,7 @@ async def test_an_answer_is_found_by_its_owner_and_key_only(store):
 
 async def test_the_second_of_two_answers_fails_with_its_transaction(store):
     await keep(store)
-    with pytest.raises(sqlite3.IntegrityError):
+    with pytest.raises(sqlite3.IntegrityError):        # noqa: PT012
         async with store.database.transaction() as tx:
             await tx.execute("INSERT INTO meta VALUES ('x', x'00')")
             await store.idempotency.keep(tx, "a", "k", Answer(b"q" * 32, 202, b"other"), 1001.0)

@@ -223,7 +223,7 @@ async def test_forgetting_leaves_what_still_waits(store):
     assert [d.id for d in await store.webhooks.page("o")] == [fresh.id, waiting.id, kept.id]
 
 
-@pytest.mark.parametrize("sql, index", [("_DUE", "deliveries_line"), ("_FIRST", "deliveries_order")])
+@pytest.mark.parametrize(("sql", "index"), [("_DUE", "deliveries_line"), ("_FIRST", "deliveries_order")])
 async def test_a_long_line_is_looked_at_by_index(store, sql, index):
     from gateway.store import webhooks
     values = {"_DUE": ("w", 0.0, 1), "_FIRST": ("w", "[]")}[sql]
