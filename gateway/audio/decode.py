@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 from types import TracebackType
 from typing import Any, Final, NoReturn
@@ -18,7 +19,7 @@ import av
 from av import AudioFrame, AudioResampler, AudioStream
 from av.container import InputContainer
 from av.error import FFmpegError
-from av.stream import Discard, Disposition
+from av.stream import Disposition
 
 from gateway.audio.errors import AudioError
 from gateway.audio.limits import AudioLimits
@@ -37,6 +38,7 @@ CODECS: Final = (
     "pcm_u8,pcm_s8,pcm_s16le,pcm_s16be,pcm_s24le,pcm_s24be,pcm_s32le,pcm_s32be,pcm_f32le,pcm_f32be,"
     "pcm_f64le,pcm_f64be,pcm_alaw,pcm_mulaw"
 )
+_DISCARD_ALL: Final[Any] = 48  # AVDISCARD_ALL: the demuxer skips the stream's packets
 _ENCRYPTED_TAGS: Final = ("drms", "enca")  # sample entries of FairPlay and of ISO 23001-7
 
 
@@ -123,8 +125,9 @@ class SoundSource:
         if self._exact_seconds > 2 * limits.max_seconds:
             raise limits.too_long()
         for other in container.streams:
-            if other is not stream:  # the demuxer skips their packets
-                other.discard = Discard.all
+            if other is not stream:
+                with suppress(AttributeError):  # before PyAV 18: their packets are read for nothing
+                    other.discard = _DISCARD_ALL
         context.thread_count = 1
         return stream
 
