@@ -28,37 +28,41 @@ def handle_message(world: World, device: LinkedDevice, stanza: Node) -> None:
     if to is None or not stanza.text("id"):
         log.warning("a message without address or id: %s", stanza)
         return
-    known = world.records.of(device, stanza.text("id"))
-    if known is not None and _is_retry(stanza):
-        known.retries += 1
-        _read_retry(world, device, stanza, to, known)
-        return
-    if known is not None:
-        known.copies += 1
-        world.changed()
-        _acknowledge(world, device, known, 0)
+    record = world.records.of(device, stanza.text("id"))
+    if record is not None and _is_retry(stanza):
+        record.retries += 1
+        _read_retry(world, device, stanza, to, record)
         return
     person = world.people.at(to)
-    number = person.number if person is not None else str(to)
-    chat = str(person.pn) if person is not None else str(to)
-    record = MessageRecord(world.next_sequence(), device, stanza, chat, number)
-    chats = "known" if world.records.reached(device, number) else "new"
-    fault = world.faults.take("ack", device=device.names, to=frozenset({number, chat, str(to)}), chats=chats)
-    refused = int(fault.options.get("code", 0)) if fault is not None and fault.mode == "error" else 0
-    if not refused:
-        refused = _refusal(world, device, to, person)
-    world.records.add(record)
-    deliver = not refused if fault is None else bool(fault.options.get("deliver", not refused))
-    if fault is None or fault.mode == "error":
-        _acknowledge(world, device, record, refused)
-    elif fault.mode == "delay":
-        record.ack = "held"
-        world.later(fault.seconds, lambda: _acknowledge(world, device, record, 0))
+    if record is not None:
+        record.copies += 1
     else:
-        record.ack = "held"
-    if deliver:
+        number, chat = (person.number, str(person.pn)) if person is not None else (str(to), str(to))
+        record = MessageRecord(world.next_sequence(), device, stanza, chat, number)
+        world.records.add(record)
+    deliver = _answer(world, device, record, _refusal(world, device, to, person))
+    if deliver and not record.distributed:
+        record.distributed = True
         _distribute(world, device, stanza, to, record)
     world.changed()
+
+
+def _answer(world: World, device: LinkedDevice, record: MessageRecord, refused: int) -> bool:
+    """Acknowledge as WhatsApp would or as a fault says; whether the recipients get the message."""
+    chats = "known" if world.records.reached(device, record.to) else "new"
+    recipients = frozenset({record.to, record.chat, record.stanza.text("to")})
+    fault = world.faults.take("ack", device=device.names, to=recipients, chats=chats)
+    if fault is None:
+        _acknowledge(world, device, record, refused)
+        return not refused
+    if fault.mode == "error":
+        refused = int(fault.options.get("code", 500))
+        _acknowledge(world, device, record, refused)
+    else:
+        record.ack = "held"
+        if fault.mode == "delay":
+            world.later(fault.seconds, lambda: _acknowledge(world, device, record, refused))
+    return bool(fault.options.get("deliver", not refused))
 
 
 def _refusal(world: World, device: LinkedDevice, to: Address, person: Person | None) -> int:

@@ -29,6 +29,7 @@ class MessageRecord:
     copies: int = 1
     retries: int = 0
     ack: str = ""
+    distributed: bool = False
     message: Message | None = None
     decrypted_by: list[str] = field(default_factory=list)
     failures: list[dict[str, str]] = field(default_factory=list)
@@ -117,11 +118,15 @@ class Records:
         self._typing.setdefault((device.pn, to), []).append(entry)
 
     def find(self, *, to: str = "", sender: str = "", after: int = 0) -> list[MessageRecord]:
-        """Messages to a number or group, from a number or device, with a sequence number above *after*."""
+        """Messages to a number or group, from a number or device, with a sequence number above *after*.
+
+        What a device tells its own phone (requests for keys) is nobody's message and left out.
+        """
         return [
             record
             for record in self._records.values()
             if record.sequence > after
+            and record.stanza.text("category") != "peer"
             and (not to or to in (record.to, record.chat))
             and (not sender or sender in record.device.names)
         ]

@@ -43,6 +43,20 @@ async def test_a_message_whose_ack_was_lost_arrives_twice_and_is_read_once(
     assert [receipt["type"] for receipt in record.receipts] == ["delivered"]
 
 
+async def test_a_stanza_lost_on_the_way_is_delivered_when_it_is_sent_again(
+    sandbox: Sandbox, neonize: Neonize, device: LinkedDevice
+) -> None:
+    world = sandbox.world
+    world.faults.add("ack", to=CONTACT, times=1, mode="hold", deliver=False)
+    sending = asyncio.create_task(neonize.call("a", f"client.send_message(jid('{CONTACT}'), 'once')"))
+    assert await world.wait_until(lambda: len(world.records) == 1, SECONDS)
+    [record] = world.records.find(to=CONTACT)
+    assert not record.decrypted_by
+    ACTIONS["drop"](world, device)
+    await sending
+    assert (record.copies, record.decrypted_by) == (2, [CONTACT])
+
+
 async def test_a_late_ack_is_waited_for_and_an_error_in_it_is_told(
     sandbox: Sandbox, neonize: Neonize, device: LinkedDevice
 ) -> None:
