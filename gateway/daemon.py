@@ -175,8 +175,8 @@ class _Server(uvicorn.Server):
 
 def http_server(gateway: Gateway) -> uvicorn.Server:
     return _Server(uvicorn.Config(
-        api.build(gateway, more=[*mount(gateway), *console.routes(gateway)]), loop="none", lifespan="off", log_config=None, access_log=False,
-        server_header=False, timeout_keep_alive=75, backlog=2048,
+        api.build(gateway, more=[*mount(gateway), *console.routes(gateway)]), loop="none", lifespan="off", log_config=None,
+        access_log=False, server_header=False, timeout_keep_alive=75, backlog=2048,
         timeout_graceful_shutdown=int(gateway.settings.server.stop_seconds) or 1))
 
 

@@ -8,6 +8,7 @@ import { icon } from "./icons.js";
 import { store } from "./store.js";
 
 export const title = "Keys and usage";
+export const label = "Keys";
 export const glyph = "key";
 export const example = () => ({ method: "POST", path: "/api/v1/keys", json: { name: "my shop", scope: "send" } });
 

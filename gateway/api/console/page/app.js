@@ -54,8 +54,8 @@ calls.addEventListener("refused", () => {
 function showFrame(me) {
   const live = h("span.live", { role: "status", dataset: { state: "waiting" } }, h("i"), h("span", "Connecting…"));
   state.bus.addEventListener("live", ({ detail }) => showLive(live, detail));
-  const links = Object.entries(VIEWS).map(([name, { title, glyph }]) =>
-    h("a", { href: `#/${name}`, dataset: { view: name } }, icon(glyph, 20), h("span", title)));
+  const links = Object.entries(VIEWS).map(([name, { label, glyph }]) =>
+    h("a", { href: `#/${name}`, dataset: { view: name } }, icon(glyph, 20), h("span", label)));
   show(app, h("div.frame",
     h("header.top",
       h("a.brand", { href: "#/sessions", "aria-label": "wagateway, sessions" }, mark(), h("span", "wagateway")),

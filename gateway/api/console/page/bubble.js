@@ -25,7 +25,7 @@ export function ticks(status) {
 export function bars(waveform) {
   const drawn = waveform.map((value, i) => {
     const height = Math.max(2.5, (value / 100) * HEIGHT);
-    return svg("rect", { x: i * STEP + 0.7, y: (HEIGHT - height) / 2, width: 2.6, height, rx: 1.3 });
+    return svg("rect", { x: i * STEP + 0.5, y: (HEIGHT - height) / 2, width: 3, height, rx: 1.5 });
   });
   return svg("svg", { viewBox: `0 0 ${BARS * STEP} ${HEIGHT}`, class: "bars", preserveAspectRatio: "none", "aria-hidden": "true" }, drawn);
 }

@@ -8,6 +8,7 @@ import { TYPES } from "./stream.js";
 import { bus, sessionName, store } from "./store.js";
 
 export const title = "Events";
+export const label = "Events";
 export const glyph = "pulse";
 export const example = () => ({ method: "GET", path: "/api/v1/events", stream: true });
 

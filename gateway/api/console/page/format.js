@@ -1,6 +1,6 @@
 // Numbers and times for people.
 
-const TIME = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const TIME = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
 const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
 const DAY = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
 const RELATIVE = new Intl.RelativeTimeFormat(undefined, { numeric: "auto", style: "short" });
@@ -39,7 +39,8 @@ export function duration(seconds) {
 /** Between two moments: 340 ms, 2.1 s, 4 min. */
 export function lapse(from, to) {
   const ms = new Date(to) - new Date(from);
-  if (ms < 1000) return `${Math.max(0, ms)} ms`;
+  if (ms <= 0) return "< 1 s";                  // WhatsApp's receipts count whole seconds
+  if (ms < 1000) return `${ms} ms`;
   if (ms < 60_000) return `${(ms / 1000).toFixed(1)} s`;
   if (ms < 3_600_000) return `${Math.round(ms / 60_000)} min`;
   return `${(ms / 3_600_000).toFixed(1)} h`;

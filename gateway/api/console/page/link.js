@@ -74,7 +74,7 @@ export function linkDialog(id, { fresh = false, withCode = false } = {}) {
   }
 
   function showQr(data) {
-    ring.until(data.expires_at);
+    ring.until(data.expires_at, ", then a new one comes by itself");
     const image = h("img.qr", { src: data.qr_code, width: 264, height: 264, alt: "QR code to scan with WhatsApp" });
     const known = stage.querySelector("img.qr");
     if (known) return known.replaceWith(image);
@@ -85,7 +85,7 @@ export function linkDialog(id, { fresh = false, withCode = false } = {}) {
   }
 
   function showCode(data) {
-    ring.until(data.expires_at);
+    ring.until(data.expires_at, " left");
     const [left, right = ""] = data.code.split("-");
     show(stage, h("div.code", h("div.pairing", { role: "img", "aria-label": `Pairing code ${data.code.split("").join(" ")}` },
       h("span.mono", left), h("i"), h("span.mono", right)),
@@ -169,14 +169,14 @@ function countdown() {
   }
   return {
     element, text, stop,
-    until(expiresAt) {
+    until(expiresAt, then) {
       stop();
       const end = new Date(expiresAt).getTime();
       const left = () => Math.max(0, (end - Date.now()) / 1000);
       const life = LIVES.find((seconds) => seconds >= left() - 1) ?? left();
       const draw = () => {
         hand.setAttribute("stroke-dashoffset", ROUND * (1 - Math.min(1, left() / life)));
-        text.textContent = left() > 0 ? `${Math.ceil(left())} s, then a new one comes by itself` : "Waiting for the next one…";
+        text.textContent = left() > 0 ? `${Math.ceil(left())} s${then}` : "Waiting for what comes next…";
       };
       draw();
       timer = setInterval(draw, 250);

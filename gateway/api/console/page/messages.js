@@ -11,6 +11,7 @@ import { bus, putMessage, sessionName, store } from "./store.js";
 import { writeDialog } from "./write.js";
 
 export const title = "Messages";
+export const label = "Messages";
 export const glyph = "chat";
 export const example = () => ({ method: "POST", path: "/api/v1/messages", json: { to: "+447700900123", message: "Hello!" } });
 
@@ -65,7 +66,7 @@ export function mount(signal, [opened = ""]) {
 
   async function open(id) {
     const message = store.messages.get(id);
-    const shown = h("dialog.side", { "aria-label": "Message" }, h("header", h("h2", "Message"),
+    const shown = h("dialog.drawer", { "aria-label": "Message" }, h("header", h("h2", "Message"),
       h("button.ghost.square", { type: "button", "aria-label": "Close", onclick: () => shown.close() }, icon("close"))), detail);
     const ends = new AbortController();
     shown.addEventListener("close", () => {

@@ -10,6 +10,7 @@ import { linkDialog, newSessionDialog } from "./link.js";
 import { bus, dropSession, putSession, store } from "./store.js";
 
 export const title = "Sessions";
+export const label = "Sessions";
 export const glyph = "phone";
 export const example = () => ({ method: "POST", path: "/api/v1/sessions", json: { session_key: "my-session" } });
 
@@ -51,10 +52,11 @@ function card(session) {
         ? [h("strong", session.phone_number), session.push_name ? ` · ${session.push_name}` : ""]
         : session.name ? session.session_key : "no phone linked")),
       h("span.pill", { class: tone(session) }, h("i"), stateName(session))),
-    h("p.why", session.sentence, session.detail ? h("span.detail", ` ${session.detail}`) : null),
-    what ? h("p.note", { class: tone(session) }, icon(tone(session) === "bad" ? "warn" : "info"), what) : null,
-    session.restricted_until ? h("p.note.bad", icon("warn"), `WhatsApp allows no new chats until ${when(session.restricted_until)}.`) : null,
-    facts(session),
+    h("div",
+      session.status !== "connected" || session.detail ? h("p.why", session.sentence, session.detail ? h("span.detail", ` ${session.detail}`) : null) : null,
+      what ? h("p.note", { class: tone(session) }, icon(tone(session) === "bad" ? "warn" : "info"), what) : null,
+      session.restricted_until ? h("p.note.bad", icon("warn"), `WhatsApp allows no new chats until ${when(session.restricted_until)}.`) : null,
+      facts(session)),
     mayLink() ? actions(session, name) : null);
 }
 
@@ -81,7 +83,8 @@ function actions(session, name) {
     isStopped(session) && linked ? button("connect", "button.primary", "power", "Connect", act("connect")) : null,
     linked && !isStopped(session) && !linkable ? button("stop", "button", "power", "Disconnect", act("disconnect")) : null,
     session.status === "connected" ? h("a.button", { href: `#/voice/${session.id}`, "aria-label": `Send a voice note: ${name}` }, icon("mic", 16), "Voice note") : null,
-    button("delete", "button.ghost.danger.last", "trash", "Delete", () => deleteSession(session, name)));
+    busyButton("button.ghost.danger.square.last", { dataset: { focus: `delete-${session.id}` }, "aria-label": `Delete ${name}`, title: "Delete" },
+      () => deleteSession(session, name), icon("trash")));
 }
 
 async function deleteSession(session, name) {

@@ -21,6 +21,8 @@ export function signIn(problem, entered) {
   h("h1", "wagateway"),
   h("p.lead", "Link a phone, send voice notes, watch what happens."),
   problem ? h("p.note.bad", { role: "alert" }, icon("warn"), problem) : null,
+  // For password keepers: what the key is filed under.
+  h("input", { type: "text", name: "username", autocomplete: "username", value: "wagateway", hidden: true }),
   field("API key", input),
   reveal,
   h("button.primary.large", { type: "submit" }, "Open the console"),

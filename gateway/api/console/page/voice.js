@@ -12,6 +12,7 @@ import { bus, putMessage, sessionName, store } from "./store.js";
 import { voiceBubble } from "./bubble.js";
 
 export const title = "Voice notes";
+export const label = "Voice";
 export const glyph = "mic";
 export const example = () => ({ method: "POST", path: "/api/v1/messages/audio",
   json: { to: "+447700900123", audioUrl: "https://example.com/hello.mp3", ptt: true } });
@@ -184,6 +185,7 @@ export function mount(signal, [chosen = ""]) {
         status: message.status, at: moment, name: `Voice note to ${party(message)}` });
       one = { bubble, line: h("p.fate") };
       notes.set(message.id, one);
+      chat.querySelector(".nothing")?.remove();
       chat.append(h("div.sent", { dataset: { id: message.id } }, bubble.element, one.line));
     }
     one.bubble.update({ status: message.status, at: moment });

@@ -9,6 +9,7 @@ import { TYPES } from "./stream.js";
 import { bus, sessionName, store } from "./store.js";
 
 export const title = "Webhooks";
+export const label = "Webhooks";
 export const glyph = "hook";
 export const example = () => ({ method: "POST", path: "/api/v1/webhooks", json: { url: "https://example.com/hook", types: ["message", "receipt"] } });
 
