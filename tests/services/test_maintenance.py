@@ -35,8 +35,8 @@ class World:
 
     async def message(self, id_: str, at: float, *, stage: str = "", status: str = "", kind: str = "ptt") -> None:
         async with self.store.database.transaction() as tx:
-            message = await self.ledger.accept(tx, id=id_, owner="o", session_id="s", kind=kind, chat=ANNA, facts={}, payload=b"x",
-                                               at=at)
+            message = await self.ledger.accept(tx, id=id_, owner="o", session_id="s", kind=kind, chat=ANNA, facts={},
+                                               payload=b"x", at=at)
             if stage:
                 await self.store.messages.set_stage(tx, id_, stage)
             if status:
@@ -164,7 +164,8 @@ async def test_deliveries_go_with_the_journal_unless_they_still_wait(world):
     for delivery in await store.webhooks.page("o"):
         if delivery.id != "waiting":
             async with store.database.transaction() as tx:
-                await store.webhooks.tried(tx, delivery, status=delivery.id, at=NOW, next_at=NEVER, last_status=1, last_error=None)
+                await store.webhooks.tried(tx, delivery, status=delivery.id, at=NOW, next_at=NEVER, last_status=1,
+                                           last_error=None)
     await world.maintenance.sweep(NOW + 30 * DAY + 1)
     assert [delivery.id for delivery in await store.webhooks.page("o")] == ["waiting"]
 
