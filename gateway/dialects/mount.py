@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from starlette.routing import BaseRoute
 
-from gateway.dialects import sendapi, svara, wawp
+from gateway.dialects import sendapi, svara, waha, wawp
 from gateway.dialects.dialect import Dialect, mount_dialects
 from gateway.services.gateway import Gateway
 
-DIALECTS: tuple[Dialect, ...] = (svara.SVARA, sendapi.SENDAPI, wawp.WAWP)
+DIALECTS: tuple[Dialect, ...] = (svara.SVARA, sendapi.SENDAPI, wawp.WAWP, waha.WAHA)
 
 
 def mount(gateway: Gateway) -> list[BaseRoute]:

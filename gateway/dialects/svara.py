@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from gateway.api.http import Call, Endpoint, Shape, json_response, retry_headers
 from gateway.dialects.dialect import Dialect, Loose, Unsupported
-from gateway.dialects.words import Bearer, check_media_url, create_with_code, digits, from_hex, recipient, to_hex
+from gateway.dialects.words import Bearer, body_limit, check_media_url, create_with_code, digits, from_hex, recipient, to_hex
 from gateway.errors import GatewayError
 from gateway.services import qr
 from gateway.services.drafts import Draft
@@ -237,7 +237,7 @@ SVARA = Dialect(
         Endpoint("DELETE", "/v1/whatsapp/sessions/{session_id}", delete, "Unlink and delete a session", "full", tag="Svara",
                  answer=Deleted, errors=_SESSION),
         Endpoint("POST", "/v1/send", send, "Send a voice note", "send", Send, tag="Svara", answer=Queued, status=202,
-                 errors=_MESSAGE, max_body=lambda gateway: gateway.preparing.max_bytes("ptt") * 4 // 3 + (1 << 20),
+                 errors=_MESSAGE, max_body=body_limit("ptt"),
                  example={"platform": "whatsapp", "recipient": "237612345678", "audio_url": "https://example.com/hello.mp3",
                           "session": {"session_id": "ws_0f8fad5bd9cb469fa16570867728950e"}}),
         Endpoint("GET", "/v1/status/{message_id}", status, "What became of a voice note", tag="Svara", answer=MessageStatus,

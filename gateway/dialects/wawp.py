@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from gateway.api.http import Call, Endpoint, convert, json_response, retry_headers
 from gateway.dialects.dialect import Dialect, Loose, Unsupported
-from gateway.dialects.words import Sent, c_us, check_media_url, recipient, send_and_wait, with_reply
+from gateway.dialects.words import Sent, body_limit, c_us, check_media_url, recipient, send_and_wait, with_reply
 from gateway.errors import GatewayError, InvalidField
 from gateway.media.sniff import sniff
 from gateway.services.drafts import Draft
@@ -107,7 +107,7 @@ WAWP = Dialect(
         Endpoint("POST", "/v2/send/voice", send_voice, "Send a voice note and wait until WhatsApp has taken it", "send",
                  SendVoice, tag="Wawp", answer=dict[str, Any],
                  errors=("session_not_found", "session_not_connected", "invalid_recipient", "not_audio", "fetch_failed"),
-                 max_body=lambda gateway: gateway.preparing.max_bytes("ptt") * 4 // 3 + (1 << 20),
+                 max_body=body_limit("ptt"),
                  example={"instance_id": "my-session", "access_token": "wag_…", "chatId": "237612345678@c.us",
                           "file[url]": "https://example.com/hello.mp3", "convert": True},
                  description="Fields in a JSON body, a form or the query; the file nested or as `file[url]`."),

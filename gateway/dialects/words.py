@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import Mapping
+from base64 import b64decode
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -15,12 +16,13 @@ import phonenumbers
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.api.http import Call, envelope, json_response, retry_headers
+from gateway.api.http import SMALL_BODY, Call, envelope, json_response, retry_headers
 from gateway.errors import TABLE, GatewayError, InvalidField
 from gateway.jid import JID, USER, parse_recipient
 from gateway.media.urls import parse_url
 from gateway.services.drafts import Draft
 from gateway.services.feed import SlowReader, Stopping
+from gateway.services.gateway import Gateway
 from gateway.services.live import LiveSession
 from gateway.services.sessions import Linking
 from gateway.store.messages import Message
@@ -93,13 +95,37 @@ def check_media_url(text: str, field: str) -> str:
     return text
 
 
-def file_url(text: str, mimetype: str, field: str) -> str:
-    """A URL, or base64 without its head, which several services take in the same field."""
-    if text[:5].lower() in ("http:", "https", "data:"):
-        return text
-    if not text:
-        raise InvalidField(field, f"{field}: a URL or base64 is needed")
-    return f"data:{mimetype or 'application/octet-stream'};base64,{text}"
+def with_content(call: Call, draft: Draft, content: str | bytes, field: str) -> Draft:
+    """The draft with a file that is a URL, a data: URI, bare base64 (which several services take in one field) or the bytes
+    of an upload. Raises InvalidField, too_large."""
+    if isinstance(content, str):
+        if content[:5].lower() in ("http:", "https", "data:"):
+            return msgspec.structs.replace(draft, url=content)
+        try:
+            content = b64decode("".join(content.split()), validate=True)
+        except ValueError:
+            raise InvalidField(field, f"{field}: a URL or base64 is needed", "fetch_bad_url") from None
+    limit = call.gateway.preparing.max_bytes(draft.kind)
+    if len(content) > limit:
+        raise GatewayError("too_large", f"The file is larger than {limit // 1024} KiB.", limit=limit)
+    if not content:
+        raise InvalidField(field, f"{field}: the file is empty", "empty")
+    return msgspec.structs.replace(draft, data=content)
+
+
+def body_limit(*kinds: str) -> Callable[[Gateway], int]:
+    """The largest file of these kinds, as base64, and its surroundings."""
+    return lambda gateway: max(gateway.preparing.max_bytes(kind) for kind in kinds) * 4 // 3 + SMALL_BODY
+
+
+def header_key(header: str, *queries: str) -> Callable[[Request], str | None]:
+    """Where a service has its key: a header, or one of these names in the query."""
+
+    def find(request: Request) -> str | None:
+        found = [request.headers.get(header), *(request.query_params.get(name) for name in queries)]
+        return next((text.strip() for text in found if text and text.strip()), None)
+
+    return find
 
 
 async def create_with_code(call: Call, *, session_key: str | None = None, name: str = "",
@@ -161,7 +187,7 @@ async def send_and_wait(call: Call, live: LiveSession, chat: JID, draft: Draft) 
     message = await gateway.store.messages.one(accepted.id) or accepted
     if message.status == "failed" and not message.may_have_been_delivered:
         code = message.error_code if message.error_code in TABLE else "send_failed"
-        raise GatewayError(str(code), message.error_text or "")
+        raise GatewayError(str(code), message.error_text or "", chat=str(chat))
     return Sent(message, draft, live)
 
 

@@ -1,0 +1,298 @@
+"""WAHA (WhatsApp HTTP API): sessions, their QR, and sending of text, images and voice notes below `/api`."""
+
+from __future__ import annotations
+
+import uuid
+from base64 import b64encode
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway.api.http import Call, Endpoint, Shape, json_response, retry_headers
+from gateway.dialects.dialect import Dialect, Loose, Unsupported
+from gateway.dialects.words import Sent, body_limit, c_us, header_key, recipient, send_and_wait, with_content, with_reply
+from gateway.errors import GatewayError, InvalidField
+from gateway.services import qr
+from gateway.services.drafts import Draft
+from gateway.services.live import LiveSession
+from gateway.states import Status
+
+DEFAULT = "default"
+_ACK_NAME = {-1: "ERROR", 0: "PENDING", 1: "SERVER", 2: "DEVICE", 3: "READ", 4: "PLAYED"}
+_REASON = {400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
+           413: "Payload Too Large", 422: "Unprocessable Entity", 429: "Too Many Requests", 500: "Internal Server Error",
+           501: "Not Implemented", 502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout"}
+
+
+class Config(Loose):
+    webhooks: list[Any] | None = None
+
+
+class Create(Loose):
+    name: str | None = None
+    start: bool = True
+    config: Config | None = None
+
+
+class ListQuery(msgspec.Struct):
+    all: bool = False
+
+
+class QrQuery(msgspec.Struct):
+    format: Literal["image", "raw"] = "image"
+
+
+class File(Loose):
+    mimetype: str = ""
+    filename: str | None = None
+    url: str = ""
+    data: str = ""
+
+
+class SendText(Loose):
+    chatId: str | int
+    text: str
+    session: str = DEFAULT
+    reply_to: str | None = None
+
+
+class SendVoice(Loose):
+    chatId: str | int
+    file: File
+    session: str = DEFAULT
+    reply_to: str | None = None
+
+
+class SendImage(SendVoice):
+    caption: str | None = None
+
+
+class Me(Shape):
+    id: str
+    pushName: str
+
+
+class Session(Shape):
+    name: str
+    status: str
+    me: Me | None
+
+
+class Media(Shape):
+    """The gateway serves no files of what it sent, so `url` is null."""
+
+    url: str | None
+    mimetype: str
+    filename: str | None
+    error: str | None
+
+
+class Message(Shape):
+    id: str
+    timestamp: int
+    from_: str = msgspec.field(name="from")
+    fromMe: bool
+    to: str
+    participant: str | None
+    body: str
+    hasMedia: bool
+    media: Media | None
+    ack: int
+    ackName: str
+    replyTo: dict[str, Any] | None
+    vCards: list[str]
+    data: dict[str, Any] = msgspec.field(name="_data")
+
+
+class Failure(Shape):
+    statusCode: int
+    message: str
+    error: str
+
+
+class Style:
+    name = "waha"
+
+    def credentials(self, request: Request, fields: Mapping[str, Any]) -> str | None:
+        return header_key("x-api-key", "x-api-key")(request)
+
+    def error(self, error: GatewayError) -> Response:
+        status = error.status if error.status in _REASON else 422 if error.status < 500 else 500
+        message = "Unauthorized" if error.code == "unauthorized" else error.message
+        return json_response(Failure(statusCode=status, message=message, error=_REASON[status]), status, retry_headers(error))
+
+
+# ------------------------------------------------------------------ sessions
+
+
+def session_status(live: LiveSession) -> str:
+    state = live.state
+    if state.status is Status.CONNECTED:
+        return "WORKING"
+    if live.session.stopped:
+        return "STOPPED"
+    if state.status is Status.PENDING:
+        return "SCAN_QR_CODE" if live.qr or live.code else "STARTING"
+    return "STARTING" if state.status is Status.DISCONNECTED and state.reason.retry else "FAILED"
+
+
+def _shape(live: LiveSession) -> Session:
+    s = live.session
+    return Session(name=s.session_key, status=session_status(live),
+                   me=Me(id=c_us(s.jid), pushName=s.push_name) if s.jid else None)
+
+
+async def _find(call: Call) -> LiveSession:
+    return await call.gateway.sessions.find(call.key, call.path("session"))
+
+
+async def create(call: Call) -> Response:
+    body = call.parse(Create)
+    if body.config and body.config.webhooks:
+        raise GatewayError("not_supported", "This gateway sends no webhooks in WAHA's form. Use POST /api/v1/webhooks.")
+    sessions = call.gateway.sessions
+    live = await sessions.create(call.key, session_key=body.name or f"session_{uuid.uuid4().hex}", pair=body.start)
+    if not body.start:
+        await sessions.update(live, stopped=True)
+    return call.answer(_shape(live))
+
+
+async def list_(call: Call) -> Response:
+    every = call.query(ListQuery).all
+    shown = [_shape(live) for live in await call.gateway.sessions.of(call.key)]
+    return call.answer([one for one in shown if every or one.status != "STOPPED"])
+
+
+async def get(call: Call) -> Response:
+    return call.answer(_shape(await _find(call)))
+
+
+async def start(call: Call) -> Response:
+    """Idempotent: what runs goes on."""
+    live = await _find(call)
+    if live.session.jid is not None and live.state.status is not Status.LOGGED_OUT:
+        await live.connect()
+    elif live.state.status is not Status.PENDING:
+        await live.relink()
+    return call.answer(_shape(live))
+
+
+async def stop(call: Call) -> Response:
+    live = await _find(call)
+    await live.disconnect()
+    return call.answer(_shape(live))
+
+
+async def delete(call: Call) -> Response:
+    """Idempotent: what is not there is deleted already."""
+    try:
+        live = await _find(call)
+    except GatewayError as error:
+        if error.code != "session_not_found":
+            raise
+    else:
+        await call.gateway.sessions.delete(live)
+    return Response(None, 200)
+
+
+async def get_qr(call: Call) -> Response:
+    wanted = call.query(QrQuery).format
+    code = (await call.gateway.sessions.code_to_scan(await _find(call))).qr
+    headers = {"Cache-Control": "no-store"}
+    if wanted == "raw":
+        return call.answer({"value": code}, headers=headers)
+    if "application/json" in call.request.headers.get("accept", ""):
+        return call.answer({"mimetype": "image/png", "data": b64encode(qr.png(code)).decode()}, headers=headers)
+    return Response(qr.png(code), 200, headers, "image/png")
+
+
+# ------------------------------------------------------------------ sending
+
+
+async def _send(call: Call, body: SendText | SendVoice, draft: Draft) -> Response:
+    chat = recipient(body.chatId, "chatId")
+    if isinstance(body, SendVoice):
+        draft = with_content(call, draft, body.file.url or body.file.data, "file.url")
+    live = await call.gateway.sessions.to_send(call.key, body.session)
+    draft = await with_reply(call, live, draft, body.reply_to)
+    return call.answer(message_of(await send_and_wait(call, live, chat, draft)))
+
+
+def message_of(sent: Sent) -> Message:
+    chat, draft = c_us(sent.message.chat), sent.draft
+    serialized = f"true_{chat}_{sent.whatsapp_id}"
+    return Message(
+        id=serialized, timestamp=int(sent.at), from_=c_us(sent.live.session.jid) if sent.live.session.jid else "", fromMe=True,
+        to=chat, participant=None, body=draft.text, hasMedia=bool(draft.data),
+        media=_media(draft) if draft.data else None, ack=sent.ack,
+        ackName=_ACK_NAME[sent.ack], replyTo={"id": draft.reply_to.id} if draft.reply_to else None, vCards=[],
+        data={"id": {"fromMe": True, "remote": chat, "id": sent.whatsapp_id, "_serialized": serialized},
+              "type": "chat" if draft.kind == "text" else draft.kind, "ack": sent.ack, "t": int(sent.at)})
+
+
+def _media(draft: Draft) -> Media:
+    return Media(url=None, mimetype=draft.mimetype, filename=draft.filename or None, error=None)
+
+
+async def send_text(call: Call) -> Response:
+    body = call.parse(SendText)
+    if not body.text:
+        raise InvalidField("text", "text: must not be empty")
+    return await _send(call, body, Draft("text", text=body.text))
+
+
+async def send_voice(call: Call) -> Response:
+    return await _send(call, call.parse(SendVoice), Draft("ptt"))
+
+
+async def send_image(call: Call) -> Response:
+    body = call.parse(SendImage)
+    return await _send(call, body, Draft("image", text=body.caption or "", filename=body.file.filename or ""))
+
+
+_NOT_FOUND = ("session_not_found",)
+_SENDING = ("session_not_found", "session_not_connected", "invalid_recipient", "not_on_whatsapp", "send_failed")
+_MEDIA = "POST /api/v1/messages/media"
+WAHA = Dialect(
+    "waha", "WAHA", ("/api",), Style(),
+    calls=(
+        Endpoint("POST", "/api/sessions", create, "Create a session, and start it", "full", Create, tag="WAHA", answer=Session,
+                 status=201, errors=("session_exists", "session_limit"), example={"name": "default", "start": True}),
+        Endpoint("GET", "/api/sessions", list_, "List the sessions", query=ListQuery, tag="WAHA", answer=list[Session]),
+        Endpoint("GET", "/api/sessions/{session}", get, "One session", tag="WAHA", answer=Session, errors=_NOT_FOUND),
+        Endpoint("DELETE", "/api/sessions/{session}", delete, "Stop, log out and delete a session", "full", tag="WAHA"),
+        Endpoint("POST", "/api/sessions/{session}/start", start, "Start a session", "full", tag="WAHA", answer=Session,
+                 status=201, errors=_NOT_FOUND),
+        Endpoint("POST", "/api/sessions/{session}/stop", stop, "Stop a session; it stays linked", "full", tag="WAHA",
+                 answer=Session, status=201, errors=_NOT_FOUND),
+        Endpoint("GET", "/api/{session}/auth/qr", get_qr, "The QR that waits", "full", query=QrQuery, tag="WAHA",
+                 produces=("image/png", "application/json"), errors=(*_NOT_FOUND, "already_paired", "pairing_failed")),
+        Endpoint("POST", "/api/sendText", send_text, "Send a text", "send", SendText, tag="WAHA", answer=Message, status=201,
+                 errors=_SENDING, example={"session": "default", "chatId": "237612345678@c.us", "text": "Hi there!"}),
+        Endpoint("POST", "/api/sendImage", send_image, "Send an image", "send", SendImage, tag="WAHA", answer=Message,
+                 status=201, errors=(*_SENDING, "not_image"), max_body=body_limit("image"),
+                 example={"session": "default", "chatId": "237612345678@c.us", "caption": "Look",
+                          "file": {"mimetype": "image/jpeg", "url": "https://example.com/a.jpg"}}),
+        Endpoint("POST", "/api/sendVoice", send_voice, "Send a voice note; any audio is converted", "send", SendVoice,
+                 tag="WAHA", answer=Message, status=201, errors=(*_SENDING, "not_audio"), max_body=body_limit("ptt"),
+                 example={"session": "default", "chatId": "237612345678@c.us",
+                          "file": {"mimetype": "audio/mpeg", "url": "https://example.com/hello.mp3"}}),
+    ),
+    unsupported=(
+        Unsupported("PUT", "/api/sessions/{session}", "PATCH /api/v1/sessions/{id}"),
+        Unsupported("GET", "/api/sessions/{session}/me", "GET /api/sessions/{session}, which has `me`"),
+        Unsupported("POST", "/api/sessions/{session}/logout", "DELETE /api/sessions/{session}"),
+        Unsupported("POST", "/api/sessions/{session}/restart", "POST /api/sessions/{session}/stop and …/start"),
+        Unsupported("POST", "/api/{session}/auth/request-code", "POST /api/v1/sessions/{id}/relink with `pairing_phone`"),
+        Unsupported("POST", "/api/sendFile", f"{_MEDIA} with `mediaType` 'document'"),
+        Unsupported("POST", "/api/sendVideo", f"{_MEDIA} with `mediaType` 'video'"),
+        Unsupported("POST", "/api/reply", "POST /api/sendText with `reply_to`"),
+        Unsupported("PUT", "/api/reaction", "the reactions of the native API at /api/v1/messages"),
+        Unsupported("POST", "/api/sendSeen", "the read marks of the native API at /api/v1/messages"),
+        Unsupported("GET", "/api/messages", "GET /api/v1/messages"),
+        Unsupported("*", "/api/{session}/chats/{rest:path}", "GET /api/v1/messages"),
+    ),
+)

@@ -1,0 +1,175 @@
+"""WAHA's contract, for the calls that are offered."""
+
+from __future__ import annotations
+
+import time
+from base64 import b64decode, b64encode
+from typing import Any
+
+import pytest
+
+from gateway.messages import PTT, Image, Text
+from tests.running import Answer, Client, Running, until
+
+TO = "237612345678@c.us"
+
+
+@pytest.fixture
+def waha(running: Running) -> Client:
+    return Waha(running.client.http, running.client.url, running.client.key)
+
+
+class Waha(Client):
+    """Its key in WAHA's header, and no other."""
+
+    async def __call__(self, method: str, path: str, json_body: Any = None, **more: Any) -> Answer:
+        headers = {"Authorization": "", "X-Api-Key": self.key} | more.pop("headers", {})
+        return await super().__call__(method, path, json_body, headers=headers, **more)
+
+
+async def linked(running: Running, waha: Client, name: str = "default") -> None:
+    running.links.on_pair = lambda pairing: pairing.show_qr()
+    assert (await waha.post("/api/sessions", {"name": name, "start": True})).status == 201
+    live = running.gateway.sessions.live()[-1]
+    await until(lambda: live.qr)
+    running.links.pairing(live.session.id).scan()
+    await until(live.usable.is_set)
+
+
+async def test_a_session_goes_from_starting_to_scan_qr_code_to_working_to_stopped(running: Running, waha: Client) -> None:
+    made = await waha.post("/api/sessions", {"name": "default", "config": {"debug": False}})
+    assert (made.status, made.body) == (201, {"name": "default", "status": "STARTING", "me": None})
+    live = running.gateway.sessions.live()[0]
+    await until(lambda: running.links.pairings)
+    running.links.pairings[0].show_qr()
+    await until(lambda: live.qr)
+    assert (await waha.get("/api/sessions/default")).body["status"] == "SCAN_QR_CODE"
+    running.links.pairings[0].scan("15550001111")
+    await until(live.usable.is_set)
+    working = (await waha.get("/api/sessions/default")).body
+    assert working == {"name": "default", "status": "WORKING", "me": {"id": "15550001111@c.us", "pushName": "Owner"}}
+    stopped = await waha.post("/api/sessions/default/stop")
+    assert (stopped.status, stopped.body["status"]) == (201, "STOPPED")
+    assert (await waha.get("/api/sessions")).body == []
+    assert [one["name"] for one in (await waha.get("/api/sessions?all=true")).body] == ["default"]
+    started = await waha.post("/api/sessions/default/start")
+    assert started.status == 201
+    await until(live.usable.is_set)
+    assert (await waha.get("/api/sessions")).body[0]["status"] == "WORKING"
+
+
+async def test_a_session_that_is_not_started_waits_to_be(running: Running, waha: Client) -> None:
+    running.links.on_pair = lambda pairing: pairing.show_qr()
+    made = await waha.post("/api/sessions", {"start": False})
+    assert (made.status, made.body["status"]) == (201, "STOPPED")
+    assert running.links.pairings == []
+    name = made.body["name"]
+    assert (await waha.post(f"/api/sessions/{name}/start")).status == 201
+    live = running.gateway.sessions.live()[0]
+    await until(lambda: live.qr)
+    assert (await waha.get(f"/api/sessions/{name}")).body["status"] == "SCAN_QR_CODE"
+    await waha.post(f"/api/sessions/{name}/start")
+    assert len(running.links.pairings) == 1
+    running.links.pairings[0].end("qr_expired")
+    await until(lambda: live.state.reason.code == "qr_expired")
+    assert (await waha.get(f"/api/sessions/{name}")).body["status"] == "FAILED"
+
+
+async def test_the_qr_is_a_picture_or_base64_or_its_text(running: Running, waha: Client) -> None:
+    running.links.on_pair = lambda pairing: pairing.show_qr("2@the-code")
+    await waha.post("/api/sessions", {"name": "default"})
+    picture = await waha.get("/api/default/auth/qr")
+    assert (picture.status, picture.headers["Content-Type"], picture.body[:8]) == (200, "image/png", b"\x89PNG\r\n\x1a\n")
+    encoded = (await waha.get("/api/default/auth/qr", headers={"Accept": "application/json"})).body
+    assert (encoded["mimetype"], b64decode(encoded["data"])) == ("image/png", picture.body)
+    assert (await waha.get("/api/default/auth/qr?format=raw")).body == {"value": "2@the-code"}
+
+
+async def test_a_text_is_answered_with_the_message(running: Running, waha: Client) -> None:
+    await linked(running, waha)
+    answer = await waha.post("/api/sendText", {"session": "default", "chatId": TO, "text": "Hi there!", "linkPreview": True})
+    assert answer.status == 201, answer.body
+    sent = running.links.sent[0]
+    assert sent.message == Text("Hi there!")
+    id_ = f"true_{TO}_{sent.id}"
+    assert answer.body.pop("_data")["id"] == {"fromMe": True, "remote": TO, "id": sent.id, "_serialized": id_}
+    assert abs(answer.body.pop("timestamp") - time.time()) < 10
+    assert answer.body == {
+        "id": id_, "from": "15550001111@c.us", "fromMe": True, "to": TO, "participant": None, "body": "Hi there!",
+        "hasMedia": False, "media": None, "ack": 1, "ackName": "SERVER", "replyTo": None, "vCards": []}
+
+
+async def test_a_voice_note_comes_by_url_or_base64_and_any_audio_is_converted(running: Running, waha: Client, files: str,
+                                                                               tone_wav: bytes) -> None:
+    await linked(running, waha)
+    for file in ({"mimetype": "audio/ogg; codecs=opus", "url": f"{files}/hello.ogg"},
+                 {"mimetype": "audio/wav", "filename": "a.wav", "data": b64encode(tone_wav).decode()}):
+        answer = await waha.post("/api/sendVoice", {"session": "default", "chatId": TO, "file": file, "convert": True})
+        assert answer.status == 201, answer.body
+        assert (answer.body["hasMedia"], answer.body["media"]["mimetype"]) == (True, "audio/ogg; codecs=opus")
+        note = running.links.sent[-1].message
+        assert isinstance(note, PTT)
+        assert note.seconds == 2
+
+
+async def test_an_image_has_its_caption_and_answers_another_message(running: Running, waha: Client, files: str) -> None:
+    await linked(running, waha)
+    first = (await waha.post("/api/sendText", {"chatId": TO, "text": "1"})).body["id"]
+    answer = await waha.post("/api/sendImage", {"session": "default", "chatId": TO, "caption": "Look", "reply_to": first,
+                                                "file": {"mimetype": "image/png", "url": f"{files}/picture.png"}})
+    assert answer.status == 201, answer.body
+    assert (answer.body["body"], answer.body["replyTo"]) == ("Look", {"id": running.links.sent[0].id})
+    image = running.links.sent[-1].message
+    assert isinstance(image, Image)
+    assert (image.mimetype, image.caption, image.width) == ("image/png", "Look", 64)
+
+
+async def test_errors_are_in_its_envelope(running: Running, waha: Client, files: str) -> None:
+    await linked(running, waha)
+    text = {"session": "default", "chatId": TO, "text": "1"}
+    for path, body, status in (
+        ("/api/sendText", {**text, "session": "absent"}, 404),
+        ("/api/sendText", {**text, "chatId": "1"}, 422),
+        ("/api/sendText", {**text, "text": ""}, 422),
+        ("/api/sendText", {"chatId": TO}, 422),
+        ("/api/sendVoice", {"chatId": TO, "file": {"url": f"{files}/words.txt"}}, 422),
+        ("/api/sendVoice", {"chatId": TO, "file": {"data": "!"}}, 422),
+        ("/api/sendVoice", {"chatId": TO, "file": {}}, 422),
+        ("/api/sessions", {"name": "default"}, 422),
+        ("/api/sessions", {"name": "b", "config": {"webhooks": [{"url": "https://example.com"}]}}, 501),
+    ):
+        answer = await waha.post(path, body)
+        assert (answer.status, answer.body["statusCode"]) == (status, status), answer.body
+        assert set(answer.body) == {"statusCode", "message", "error"}
+    assert (await waha.get("/api/default/auth/qr")).status == 422
+    wrong = await waha.get("/api/sessions", headers={"X-Api-Key": "wrong"})
+    assert (wrong.status, wrong.body) == (401, {"statusCode": 401, "message": "Unauthorized", "error": "Unauthorized"})
+    assert (await waha.get("/api/sessions", headers={"X-Api-Key": ""})).status == 401
+
+
+async def test_deleting_is_idempotent_and_another_keys_session_is_not_touched(running: Running, waha: Client) -> None:
+    await linked(running, waha)
+    other = await running.another_client()
+    foreign = Waha(other.http, other.url, other.key)
+    assert (await foreign.get("/api/sessions/default")).status == 404
+    assert (await foreign.delete("/api/sessions/default")).status == 200
+    assert len(running.gateway.sessions.live()) == 1
+    for _ in range(2):
+        gone = await waha.delete("/api/sessions/default")
+        assert (gone.status, gone.body) == (200, b"")
+    assert running.gateway.sessions.live() == []
+
+
+async def test_calls_it_does_not_offer_name_what_to_use(running: Running, waha: Client) -> None:
+    for method, path, use in (("POST", "/api/sendFile", "/api/v1/messages/media"), ("PUT", "/api/sessions/default", "PATCH"),
+                              ("GET", "/api/default/chats/x/messages", "/api/v1/messages"), ("GET", "/api/version", "/api/v1")):
+        answer = await waha(method, path, {} if method != "GET" else None)
+        assert (answer.status, answer.body["error"]) == (501, "Not Implemented")
+        assert use in answer.body["message"]
+        assert (await waha(method, f"/waha{path}")).status == 501
+
+
+async def test_below_the_native_path_it_never_answers(running: Running, waha: Client) -> None:
+    for path in ("/api/v1/nothing", "/api/v1/auth/qr"):
+        answer = await running.client.get(path)
+        assert (answer.status, answer.body["error"]["code"]) == (404, "not_found")
