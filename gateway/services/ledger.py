@@ -41,10 +41,20 @@ class Ledger:
         await self._tell(tx, await self._again(tx, message), at)
         return True
 
+    async def sent(self, tx: Transaction, message: Message, wa_id: str, at: float) -> None:
+        """WhatsApp acknowledged it under this id. Receipts that overtook the acknowledgement count now."""
+        await self.advance(tx, message, "sent", at, wa_id)
+        await self._catch_up(tx, message, wa_id)
+
     async def unconfirmed(self, tx: Transaction, message: Message, wa_id: str, at: float) -> None:
-        """It was handed to the wire under this id, and nobody said what became of it."""
+        """It was handed to the wire under this id, and nobody said what became of it, unless a receipt did."""
         await self.messages.unconfirmed(tx, message.id, wa_id)
         await self._tell(tx, await self._again(tx, message), at)
+        await self._catch_up(tx, message, wa_id)
+
+    async def _catch_up(self, tx: Transaction, message: Message, wa_id: str) -> None:
+        for status, at in await self.messages.take_early_receipts(tx, message.session_id, wa_id):
+            await self.advance(tx, await self._again(tx, message), status, at, wa_id)
 
     async def fail(self, tx: Transaction, message: Message, code: str, text: str, at: float, *,
                    may_have_been_delivered: bool = False) -> None:

@@ -50,6 +50,8 @@ class Receiving:
                 message = await self._messages.of_wa_id(tx, session.id, wa_id)
                 if message is not None:
                     await self._ledger.advance(tx, message, status, at)
+                else:
+                    await self._messages.keep_early_receipt(tx, session.id, wa_id, status, at)
 
     async def handle_message(self, session: Session, arrived: MessageArrived, now: float) -> None:
         received = arrived.message

@@ -290,8 +290,7 @@ class Sender:
             async with self._store.database.transaction() as tx:
                 current = await self._messages.one(message.id, tx)
                 assert current is not None
-                await self._ledger.advance(tx, current, "sent", self._clock(), receipt.id)
-                await tx.execute("UPDATE messages SET wa_id = ? WHERE id = ?", receipt.id, message.id)
+                await self._ledger.sent(tx, current, receipt.id, self._clock())
                 if prepared.draft.kind != "text":
                     await self._messages.set_payload(tx, message.id, None)
             self._log.info("sent", message=message.id, kind=message.kind, to=shorten(str(message.chat)))

@@ -68,6 +68,8 @@ _SENT_SINCE = """SELECT count(*) AS n, min(handed_at) AS first FROM messages
 WHERE session_id = ? AND direction = 'out' AND handed_at > ? AND sent_at IS NOT NULL"""
 _KNOWN_CHAT = """SELECT 1 FROM messages WHERE session_id = ? AND chat = ? AND (direction = 'in' OR sent_at IS NOT NULL)
 LIMIT 1"""
+_KEEP_EARLY = """INSERT INTO early_receipts (session_id, wa_id, status, at) SELECT ?, ?, ?, ? WHERE EXISTS (
+SELECT 1 FROM messages WHERE session_id = ? AND direction = 'out' AND stage = 'sending') ON CONFLICT DO NOTHING"""
 _LATE = f"""SELECT {_LISTED} FROM messages WHERE direction = 'out' AND status = 'sent' AND late_told = 0
 AND sent_at < ? AND kind NOT IN ('reaction', 'revoke') LIMIT 100"""
 _DEPTH = """SELECT session_id, stage, count(*) AS n, min(created_at) AS oldest FROM messages
@@ -174,6 +176,17 @@ class Messages:
                          "may_have_been_delivered = may_have_been_delivered OR ? WHERE id = ?",
                          not_before, may_have_been_delivered, id_)
 
+    async def keep_early_receipt(self, tx: Transaction, session_id: str, wa_id: str, status: str, at: float) -> None:
+        """Of a message whose id is not known yet; only while one is being handed over."""
+        await tx.execute(_KEEP_EARLY, session_id, wa_id, status, at, session_id)
+
+    async def take_early_receipts(self, tx: Transaction, session_id: str, wa_id: str) -> list[tuple[str, float]]:
+        """(status, time) of those that came before the id was known."""
+        rows = await tx.all("SELECT status, at FROM early_receipts WHERE session_id = ? AND wa_id = ?", session_id, wa_id)
+        if rows:
+            await tx.execute("DELETE FROM early_receipts WHERE session_id = ? AND wa_id = ?", session_id, wa_id)
+        return sorted(((row["status"], row["at"]) for row in rows), key=lambda receipt: _RANK[receipt[0]])
+
     async def sent_since(self, session_id: str, since: float) -> tuple[int, float | None]:
         """How many were handed over and taken since then, and when the first of them was."""
         row = await self._database.one(_SENT_SINCE, session_id, since)
@@ -245,5 +258,6 @@ class Messages:
         return int(row[0]) if row else 0
 
     async def forget(self, tx: Transaction, before: float) -> int:
+        await tx.execute("DELETE FROM early_receipts WHERE at < ?", before)
         """Settled ones, at most 1000 at a time: again until it is 0."""
         return await tx.execute(_FORGET, before)

@@ -131,3 +131,15 @@ async def test_the_stream_begins_with_the_present_state_and_resumes_after_its_la
         got = [await anext(events) for _ in range(4)]
     assert [event for _, event, _ in got] == ["status", "disconnected", "status", "connected"]
     assert [int(i) for i, _, _ in got] == sorted({int(i) for i, _, _ in got})
+
+
+async def test_a_receipt_that_overtakes_the_acknowledgement_counts(running: Running) -> None:
+    """The core tells a message's id only with the acknowledgement; a fast phone's receipt is there before."""
+    _, link = await running.linked()
+    held = link.hold_next_send()
+    id_ = (await running.client.post("/api/v1/messages", {"to": TO, "message": "1"})).body["id"]
+    await asyncio.wait_for(held.handed_over.wait(), 5)
+    link.emit(receipt("delivered", running.links.sent[-1].id))
+    link.emit(receipt("read", running.links.sent[-1].id))
+    held.confirm()
+    assert (await running.message(id_, "read"))["sent_at"]

@@ -83,6 +83,16 @@ CREATE INDEX messages_wa_id ON messages (session_id, wa_id) WHERE wa_id IS NOT N
 CREATE INDEX messages_sent  ON messages (session_id, sent_at) WHERE direction = 'out';
 CREATE UNIQUE INDEX messages_arrived ON messages (session_id, chat, sender, wa_id) WHERE direction = 'in';
 
+-- A receipt may overtake the acknowledgement, and the core tells the message's id only with that. WhatsApp does not repeat
+-- a receipt that the core has taken, so it is kept here until the id is known.
+CREATE TABLE early_receipts (
+    session_id TEXT NOT NULL,
+    wa_id      TEXT NOT NULL,
+    status     TEXT NOT NULL,
+    at         REAL NOT NULL,
+    PRIMARY KEY (session_id, wa_id, status)
+) WITHOUT ROWID, STRICT;
+
 CREATE TABLE journal (
     seq         INTEGER PRIMARY KEY AUTOINCREMENT,
     owner       TEXT NOT NULL,
