@@ -37,6 +37,8 @@ SETTLE_SECONDS = 0.02
 
 core_log = logging.getLogger("gateway.core")
 _LEVELS = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARN": logging.WARNING, "ERROR": logging.ERROR}
+_LOST = re.compile("websocket|socket is closed|handler queue loop|autoreconnect")
+"""Lines about a connection that went away: told as an event, logged once, by the session; here they would come by the dozen."""
 _NUMBER = re.compile(r"\d{7,}")
 _kept: list[object] = []
 """Every function the core was given. Goroutines may still hold one when its session is long gone."""
@@ -228,6 +230,7 @@ class CoreSession:
             self._on_log(entry.Level, entry.Message)
             level = _LEVELS.get(entry.Level, logging.WARNING)
             if level >= logging.WARNING:
+                level = logging.DEBUG if _LOST.search(entry.Message) else level
                 core_log.log(level, "%s: %s: %s", self.label, entry.Name, _presentable(entry.Message))
 
 

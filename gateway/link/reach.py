@@ -30,14 +30,17 @@ def via_name(via: str | None) -> str:
     """The proxy without its password, or WhatsApp."""
     if via is None:
         return HOST
-    parts = urlsplit(via)
-    return f"the proxy {parts.hostname}:{parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)}"
+    try:
+        parts = urlsplit(via)
+        return f"the proxy {parts.hostname}:{parts.port or _DEFAULT_PORTS.get(parts.scheme, 80)}"
+    except ValueError:
+        return "the proxy"
 
 
 def _from_environment() -> str | None:
     if urllib.request.proxy_bypass(HOST):
         return None
-    return urllib.request.getproxies().get("https")
+    return urllib.request.getproxies().get("https") or None
 
 
 async def _direct() -> None:

@@ -298,3 +298,12 @@ def test_the_core_s_warnings_are_logged_with_numbers_shortened_and_nothing_below
     assert len(messages[0]) < 500
     assert [message for message in messages if "INFO" in message or "DEBUG" in message] == []
     assert "a handler of the core's log line failed" in messages[-1]
+
+
+def test_the_core_s_lines_about_a_lost_connection_are_for_debugging_only(
+        core: Core, go: Go, caplog: pytest.LogCaptureFixture) -> None:
+    _, opened = live(core, go)
+    with caplog.at_level(logging.DEBUG, "gateway.core"):
+        entry = N.LogEntry(Message="Error reading from websocket: EOF", Level="ERROR", Name="Client/Socket").SerializeToString()
+        opened.log(ctypes.cast(ctypes.c_char_p(entry), ctypes.c_void_p), len(entry))
+    assert [record.levelno for record in caplog.records] == [logging.DEBUG]
