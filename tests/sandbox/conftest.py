@@ -8,10 +8,13 @@ import json
 import os
 import sys
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from gateway.sandbox import pairing
 from gateway.sandbox.people import LinkedDevice, Person
@@ -71,6 +74,11 @@ class Neonize:
         said = await self.event(lambda said: said.get("session") == session and said.get("event") == name, since)
         return said["data"]
 
+    async def login_status(self, session: str) -> str:
+        """What neonize's login callback is told first."""
+        said = await self.event(lambda said: said.get("session") == session and "login_status" in said)
+        return str(said["login_status"])
+
     async def call(self, session: str, expression: str, **more: Any) -> Any:
         """The result of *expression* in the child. Raises RuntimeError with the child's error."""
         number = next(self._numbers)
@@ -122,6 +130,41 @@ async def link(sandbox: Sandbox, neonize: Neonize, session: str, database: Path,
         while not (await neonize.call(session, "client.get_me()"))["PushName"]:
             await asyncio.sleep(0.01)
     return device
+
+
+@dataclass
+class Stage:
+    """A sandbox, a child with neonize, and its session "a" linked to OWNER: what the tests of one file share."""
+
+    sandbox: Sandbox
+    neonize: Neonize
+    device: LinkedDevice
+
+
+OWNER = "15550001111"
+_CONTACTS = itertools.count(15552220001)
+
+
+@asynccontextmanager
+async def staged(folder: Path) -> AsyncIterator[Stage]:
+    async with Sandbox(folder / "sandbox") as sandbox:
+        neonize = await Neonize.start(sandbox.environment())
+        try:
+            yield Stage(sandbox, neonize, await link(sandbox, neonize, "a", folder / "a.db", OWNER))
+        finally:
+            await neonize.close()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
+    async with staged(tmp_path_factory.mktemp("stage")) as stage:
+        yield stage
+
+
+@pytest.fixture
+def contact() -> str:
+    """A number that no other test writes to."""
+    return str(next(_CONTACTS))
 
 
 @pytest.fixture

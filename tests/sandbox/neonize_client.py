@@ -77,9 +77,9 @@ async def download(client: NewAClient, encoded: dict[str, Any]) -> Any:
     return await client.download_any(ParseDict(encoded, E2E.Message()))
 
 
-def login_status(_: NewAClient, uuid: int, status: int) -> None:
+def login_status(client: NewAClient, uuid: int, status: int) -> None:
     """Called on a thread of Go's; NewAClient itself ignores what it is told here."""
-    say(login_status=ctypes.string_at(status).decode())
+    say(session=client.uuid.decode().rpartition("-")[0], login_status=ctypes.string_at(status).decode())
 
 
 NewAClient._NewAClient__onLoginStatus = login_status

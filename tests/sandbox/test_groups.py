@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,31 +12,45 @@ from gateway.sandbox.compose import compose
 from gateway.sandbox.people import LinkedDevice
 from gateway.sandbox.server import Sandbox
 
-from .conftest import SECONDS, Neonize, link, somebody
+from .conftest import OWNER, SECONDS, Neonize, Stage, link, somebody
 
-OWNER, CONTACT, THIRD = "15550001111", "15550002222", "15550003333"
+THIRD = "15550003333"
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest.fixture
-async def device(sandbox: Sandbox, neonize: Neonize, tmp_path: Path) -> LinkedDevice:
-    return await link(sandbox, neonize, "a", tmp_path / "a.db", OWNER)
+def sandbox(stage: Stage) -> Iterator[Sandbox]:
+    yield stage.sandbox
+    stage.sandbox.world.faults.clear()
+    stage.sandbox.world.records.clear()
+    stage.sandbox.world.seen.clear()
+
+
+@pytest.fixture
+def neonize(stage: Stage) -> Neonize:
+    return stage.neonize
+
+
+@pytest.fixture
+def device(stage: Stage) -> LinkedDevice:
+    return stage.device
 
 
 async def test_every_member_reads_a_group_message_and_can_answer(
-    sandbox: Sandbox, neonize: Neonize, device: LinkedDevice
+    sandbox: Sandbox, neonize: Neonize, device: LinkedDevice, contact: str
 ) -> None:
     world = sandbox.world
-    group = groups.create(world, "Trip", [OWNER, CONTACT, THIRD])
+    group = groups.create(world, "Trip", [OWNER, contact, THIRD])
     joined = await neonize.happened("a", "JoinedGroup")
     assert "Trip" in str(joined)
     for text in ("first", "second"):
         await neonize.call("a", f"client.send_message(jid('{group.address.user}', 'g.us'), '{text}')")
     first, second = (record.describe() for record in world.records.find(to=str(group.address)))
     assert (first["text"], second["text"]) == ("first", "second")
-    assert sorted(first["decrypted_by"]) == sorted(second["decrypted_by"]) == [CONTACT, THIRD]
+    assert sorted(first["decrypted_by"]) == sorted(second["decrypted_by"]) == sorted([contact, THIRD])
     assert len(second["receipts"]) == 2
 
-    author = somebody(sandbox, CONTACT)
+    author = somebody(sandbox, contact)
     for text in ("third", "fourth"):
         message = compose(world, {"text": text}, str(group.address), str(author.lid))
         message_id = world.incoming.write(author, somebody(sandbox, OWNER), message, group=group)
@@ -54,10 +69,10 @@ async def test_every_member_reads_a_group_message_and_can_answer(
 
 
 async def test_two_linked_programs_write_to_each_other(
-    sandbox: Sandbox, neonize: Neonize, device: LinkedDevice, tmp_path: Path
+    sandbox: Sandbox, neonize: Neonize, device: LinkedDevice, tmp_path: Path, contact: str
 ) -> None:
-    other = await link(sandbox, neonize, "b", tmp_path / "b.db", CONTACT)
-    sent = await neonize.call("a", f"client.send_message(jid('{CONTACT}'), 'ping')")
+    other = await link(sandbox, neonize, "b", tmp_path / "b.db", contact)
+    sent = await neonize.call("a", f"client.send_message(jid('{contact}'), 'ping')")
     ping = await neonize.read("b", sent["ID"])
     assert "ping" in str(ping["Message"])
     await neonize.call(
