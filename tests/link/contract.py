@@ -28,7 +28,7 @@ from gateway.link.base import Link, LinkError, Links, Pairing, SendError, Sessio
 from gateway.messages import MessageKey, Text
 
 T = TypeVar("T")
-PATIENCE = 20.0
+PATIENCE = 30.0
 
 
 class Inbox:

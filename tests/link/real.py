@@ -92,9 +92,9 @@ class RealStage(Stage):
         assert isinstance(told[-1], Paired), told
         return await self.opened(file)
 
-    async def opened(self, file: SessionFile | None = None) -> tuple[RemoteLink, Inbox]:
+    async def opened(self, file: SessionFile | None = None, links: RemoteLinks | None = None) -> tuple[RemoteLink, Inbox]:
         inbox = Inbox()
-        link = self.remote.link(file or self.file, inbox)
+        link = (links or self.remote).link(file or self.file, inbox)
         await link.open()
         await inbox.first(Connected)
         return link, inbox

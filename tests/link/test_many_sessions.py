@@ -14,8 +14,8 @@ from gateway.events import Connected, Disconnected
 from gateway.jid import JID, USER
 from gateway.messages import PTT, Text
 from tests.link.contract import Inbox
-from tests.link.real import PEER, RealStage, real_stage
-from tests.link.remote import RemoteLink
+from tests.link.real import PEER, RealStage, real_stage, started
+from tests.link.remote import RemoteLink, RemoteLinks
 
 TO = JID(PEER, USER)
 COSTS = ("(int(open('/proc/self/statm').read().split()[1]) * 4 // 1024, len(os.listdir('/proc/self/task')), "
@@ -87,7 +87,16 @@ async def test_fifty_sessions_live_in_one_process(stage: RealStage) -> None:
         await inbox.first(Disconnected)
         await inbox.first(Connected, lambda _, inbox=inbox: sum(isinstance(e, Connected) for e in inbox.events) > 1)  # type: ignore[misc]
     print(f"all cut, all back after {time.monotonic() - began:.2f} s")
+    await stage.remote.kill()
+    async with started(stage.sandbox) as again:
+        began = time.monotonic()
+        live = await asyncio.gather(*(stage.opened(stage.session(f"s{one}"), again) for one in range(50)))
+        print(f"killed and started anew, all back after {time.monotonic() - began:.2f} s;", await again.evaluate(COSTS))
+        await closed(again, live)
+
+
+async def closed(links: RemoteLinks, live: list[tuple[RemoteLink, Inbox]]) -> None:
     began = time.monotonic()
     await asyncio.gather(*(link.close() for link, _ in live))
-    print(f"all closed in {time.monotonic() - began:.2f} s; then", await stage.remote.evaluate(COSTS))
-    assert stage.remote.process.returncode is None
+    print(f"all closed in {time.monotonic() - began:.2f} s; then", await links.evaluate(COSTS))
+    assert links.process.returncode is None
