@@ -87,7 +87,7 @@ NewAClient._NewAClient__onLoginStatus = login_status
 
 async def main() -> None:
     loop = asyncio.get_running_loop()
-    loop.set_default_executor(ThreadPoolExecutor(64))
+    loop.set_default_executor(ThreadPoolExecutor(160))
     clients: dict[str, NewAClient] = {}
     opening = asyncio.Lock()
 

@@ -88,6 +88,22 @@ async def test_two_linked_programs_write_to_each_other(
     assert await sandbox.world.wait_until(lambda: not device.pending and not other.pending, SECONDS)
 
 
+async def test_another_companion_of_the_same_phone_gets_its_copies(
+    sandbox: Sandbox, neonize: Neonize, device: LinkedDevice, tmp_path: Path, contact: str
+) -> None:
+    second = await link(sandbox, neonize, "second", tmp_path / "second.db", OWNER)
+    sent = await neonize.call("second", f"client.send_message(jid('{contact}'), 'from the second')")
+    copy = await neonize.read("a", sent["ID"])
+    assert copy["Info"]["MessageSource"]["IsFromMe"] is True
+    assert copy["Info"]["MessageSource"]["Chat"]["User"] == somebody(sandbox, contact).lid.user
+    author = somebody(sandbox, contact)
+    message = compose(sandbox.world, {"text": "to both"}, str(author.lid), str(author.lid))
+    written = sandbox.world.incoming.write(author, somebody(sandbox, OWNER), message)
+    for session in ("a", "second"):
+        assert (await neonize.read(session, written))["Message"]["conversation"] == "to both"
+    assert second.number == device.number + 1
+
+
 async def test_a_note_to_oneself_is_recorded(sandbox: Sandbox, neonize: Neonize, device: LinkedDevice) -> None:
     await neonize.call("a", f"client.send_message(jid('{OWNER}'), 'remember')")
     [record] = sandbox.world.records.find(to=OWNER)
