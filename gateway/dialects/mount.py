@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from starlette.routing import BaseRoute
 
-from gateway.dialects import sendapi, svara, waha, wawp
+from gateway.dialects import evolution, sendapi, svara, waha, wawp, wuzapi
 from gateway.dialects.dialect import Dialect, mount_dialects
 from gateway.services.gateway import Gateway
 
-DIALECTS: tuple[Dialect, ...] = (svara.SVARA, sendapi.SENDAPI, wawp.WAWP, waha.WAHA)
+DIALECTS: tuple[Dialect, ...] = (svara.SVARA, sendapi.SENDAPI, wawp.WAWP, waha.WAHA, evolution.EVOLUTION,
+                                 wuzapi.WUZAPI)
 
 
 def mount(gateway: Gateway) -> list[BaseRoute]:

@@ -1,0 +1,231 @@
+"""wuzapi: one session a token, below `/session` and `/chat`. Field names are taken in any case, as Go reads JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway.api.http import Call, Endpoint, Shape, convert, json_response, retry_headers
+from gateway.dialects.dialect import Dialect, Loose, Unsupported
+from gateway.dialects.words import body_limit, header_key, recipient, send_and_wait, with_content, with_reply
+from gateway.errors import GatewayError, InvalidField
+from gateway.services import qr
+from gateway.services.drafts import Draft
+from gateway.services.live import LiveSession
+from gateway.states import Status
+from gateway.times import iso
+
+DEFAULT = "default"             # the session of a key that has several, and of one that has none yet
+CONNECT_SECONDS = 10.0          # how long `"Immediate": false` waits
+_STATUS_OF = {400: 400, 401: 401, 403: 403, 405: 405, 413: 413, 415: 400, 422: 400, 429: 429, 501: 501}
+
+T = TypeVar("T")
+
+
+class Connect(Loose, rename="pascal"):
+    subscribe: list[str] | None = None
+    immediate: bool = True
+
+
+class Context(Loose, rename="pascal"):
+    stanza_id: str = ""
+    participant: str = ""
+
+
+class Message(Loose, rename="pascal"):
+    phone: str | int = ""
+    context_info: Context | None = None
+
+
+class SendText(Message):
+    body: str = ""
+
+
+class SendAudio(Message):
+    audio: str = ""
+
+
+class SendImage(Message):
+    image: str = ""
+    caption: str = ""
+
+
+_NAMES = {f.encode_name.lower(): f.encode_name for kind in (Connect, Context, SendText, SendAudio, SendImage)
+          for f in msgspec.structs.fields(kind)}
+
+
+class Answer(Shape):
+    code: int
+    data: dict[str, Any]
+    success: bool
+
+
+class Failure(Shape):
+    code: int
+    error: str
+    success: bool
+
+
+class Style:
+    name = "wuzapi"
+
+    def credentials(self, request: Request, fields: Mapping[str, Any]) -> str | None:
+        return header_key("token", "token")(request)
+
+    def error(self, error: GatewayError) -> Response:
+        status = _STATUS_OF.get(error.status, 500)
+        text = "Unauthorized" if error.code == "unauthorized" else error.message
+        return json_response(Failure(code=status, error=text, success=False), status, retry_headers(error))
+
+
+def _answer(call: Call, data: dict[str, Any]) -> Response:
+    return call.answer(Answer(code=200, data=data, success=True))
+
+
+def _parse(call: Call, kind: type[T]) -> T:
+    return convert(_named(call.body.fields), kind, strict=True)
+
+
+def _named(value: Any) -> Any:
+    """An object's names as they are declared, in whatever case they came; those within it too."""
+    if not isinstance(value, dict):
+        return value
+    return {_NAMES.get(name.lower(), name): _named(inner) for name, inner in value.items()}
+
+
+# ------------------------------------------------------------------ the session
+
+
+async def _session(call: Call) -> LiveSession | None:
+    """The key's only one, or the one named `default`."""
+    lives = await call.gateway.sessions.of(call.key)
+    if len(lives) == 1:
+        return lives[0]
+    return next((live for live in lives if live.session.session_key == DEFAULT), None)
+
+
+async def _find(call: Call) -> LiveSession:
+    live = await _session(call)
+    if live is None:
+        raise GatewayError("no_session", "No session")
+    return live
+
+
+def _linked(live: LiveSession) -> bool:
+    return live.session.jid is not None and live.state.status is not Status.LOGGED_OUT
+
+
+async def connect(call: Call) -> Response:
+    body = _parse(call, Connect)
+    live = await _session(call)
+    if live is not None and (live.link is not None or live.state.status is Status.PENDING):
+        raise GatewayError("already_paired", "Already Connected")
+    before = live.state if live is not None else None
+    if live is None:
+        live = await call.gateway.sessions.create(call.key, session_key=DEFAULT)
+    elif _linked(live):
+        await live.connect()
+    else:
+        await live.relink()
+    if not body.immediate:
+        await live.wait_until(lambda: live.state is not before and (live.qr is not None or live.state.is_terminal or (
+            live.state.status is Status.CONNECTED or bool(live.state.detail))), CONNECT_SECONDS)
+        if live.qr is None and live.state.status is not Status.CONNECTED:
+            raise GatewayError("pairing_failed", "Failed to Connect")
+    return _answer(call, {"details": "Connected!", "events": ",".join(body.subscribe or ["All"]),
+                          "jid": str(live.session.jid) if live.session.jid else "", "webhook": live.session.webhook_url})
+
+
+async def status(call: Call) -> Response:
+    live = await _find(call)
+    logged_in = live.state.status is Status.CONNECTED
+    return _answer(call, {"Connected": logged_in or live.qr is not None or live.code is not None, "LoggedIn": logged_in})
+
+
+async def get_qr(call: Call) -> Response:
+    live = await _find(call)
+    if _linked(live):
+        raise GatewayError("already_paired", "Already Loggedin")
+    linking = await call.gateway.sessions.code_to_scan(live)
+    return _answer(call, {"QRCode": qr.png_data_uri(linking.qr)})
+
+
+async def logout(call: Call) -> Response:
+    """Unlinks and forgets: the next `/session/connect` makes a session to be scanned."""
+    live = await _find(call)
+    if not live.usable.is_set():
+        raise GatewayError("session_not_connected", "Could not disconnect as it was not connected")
+    await call.gateway.sessions.delete(live)
+    return _answer(call, {"Details": "Logged out"})
+
+
+# ------------------------------------------------------------------ sending
+
+
+async def _send(call: Call, message: Message, draft: Draft, name: str, content: str) -> Response:
+    if not message.phone:
+        raise InvalidField("Phone", "Missing Phone in Payload")
+    if not content:
+        raise InvalidField(name, f"Missing {name} in Payload")
+    chat = recipient(message.phone, "Phone")
+    if draft.kind != "text":
+        draft = with_content(call, draft, content, name)
+    live = await _find(call)
+    await call.gateway.sessions.to_send(call.key, live.session.id)
+    stanza = message.context_info.stanza_id if message.context_info else None
+    sent = await send_and_wait(call, live, chat, await with_reply(call, live, draft, stanza, "ContextInfo.StanzaId"))
+    return _answer(call, {"Details": "Sent" if sent.message.sent_at else "Pending", "Id": sent.whatsapp_id,
+                          "Timestamp": iso(sent.at)})
+
+
+async def send_text(call: Call) -> Response:
+    body = _parse(call, SendText)
+    return await _send(call, body, Draft("text", text=body.body), "Body", body.body)
+
+
+async def send_audio(call: Call) -> Response:
+    body = _parse(call, SendAudio)
+    return await _send(call, body, Draft("ptt"), "Audio", body.audio)
+
+
+async def send_image(call: Call) -> Response:
+    body = _parse(call, SendImage)
+    return await _send(call, body, Draft("image", text=body.caption), "Image", body.image)
+
+
+_SENDING = ("no_session", "session_not_connected", "invalid_recipient", "not_on_whatsapp", "send_failed")
+WUZAPI = Dialect(
+    "wuzapi", "wuzapi", ("/session", "/chat"), Style(),
+    calls=(
+        Endpoint("POST", "/session/connect", connect, "Connect; a QR waits where nothing is linked yet", "full", Connect,
+                 tag="wuzapi", answer=Answer, errors=("already_paired", "pairing_failed", "session_limit"),
+                 example={"Subscribe": ["Message"], "Immediate": True}),
+        Endpoint("GET", "/session/status", status, "Whether it is connected and logged in", tag="wuzapi", answer=Answer,
+                 errors=("no_session",)),
+        Endpoint("GET", "/session/qr", get_qr, "The QR that waits", "full", tag="wuzapi", answer=Answer,
+                 errors=("no_session", "already_paired", "pairing_failed")),
+        Endpoint("POST", "/session/logout", logout, "Unlink the session and forget it", "full", tag="wuzapi", answer=Answer,
+                 errors=("no_session", "session_not_connected")),
+        Endpoint("POST", "/chat/send/text", send_text, "Send a text", "send", SendText, tag="wuzapi", answer=Answer,
+                 errors=_SENDING, example={"Phone": "237612345678", "Body": "Hello!"}),
+        Endpoint("POST", "/chat/send/audio", send_audio, "Send a voice note; any audio is converted", "send", SendAudio,
+                 tag="wuzapi", answer=Answer, errors=(*_SENDING, "not_audio"), max_body=body_limit("ptt"),
+                 example={"Phone": "237612345678", "Audio": "data:audio/ogg;base64,T2dnUw=="}),
+        Endpoint("POST", "/chat/send/image", send_image, "Send an image", "send", SendImage, tag="wuzapi", answer=Answer,
+                 errors=(*_SENDING, "not_image"), max_body=body_limit("image"),
+                 example={"Phone": "237612345678", "Caption": "Look", "Image": "data:image/png;base64,iVBORw0KGgo="}),
+    ),
+    unsupported=(
+        Unsupported("POST", "/session/disconnect", "POST /api/v1/sessions/{id}/disconnect"),
+        Unsupported("POST", "/session/pairphone", "POST /api/v1/sessions/{id}/relink with `pairing_phone`"),
+        Unsupported("*", "/chat/send/{kind}", "POST /api/v1/messages/media"),
+        Unsupported("POST", "/chat/react", "the reactions of the native API at /api/v1/messages"),
+        Unsupported("POST", "/chat/markread", "the read marks of the native API at /api/v1/messages"),
+        Unsupported("*", "/webhook", "the webhooks of the native API at /api/v1/webhooks"),
+        Unsupported("*", "/admin/users", "the keys of the native API at /api/v1/keys"),
+    ),
+)
