@@ -250,14 +250,16 @@ async def _multipart(request: Request, limit: int) -> Body:
         raise GatewayError("bad_request", "The multipart body cannot be read.") from None
     fields: dict[str, Any] = {}
     files: dict[str, File] = {}
-    for name, value in form.multi_items():
-        if name in fields or name in files:
-            raise InvalidField(name[:60], f"{name[:60]}: given twice")
-        if isinstance(value, UploadFile):
-            files[name] = File(await value.read(), value.filename or "", value.content_type or "")
-            await value.close()
-        else:
-            fields[name] = value
+    try:
+        for name, value in form.multi_items():
+            if name in fields or name in files:
+                raise InvalidField(name[:60], f"{name[:60]}: given twice")
+            if isinstance(value, UploadFile):
+                files[name] = File(await value.read(), value.filename or "", value.content_type or "")
+            else:
+                fields[name] = value
+    finally:
+        await form.close()
     return Body(fields, files, form=True)
 
 
