@@ -8,6 +8,7 @@ import sqlite3
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +41,18 @@ class World:
     def __init__(self, store: Store, feed: Feed, time: Time, receiver: Receiver, fetcher: Fetcher, key: Key, other: Key) -> None:
         self.store, self.feed, self.time, self.receiver, self.fetcher = store, feed, time, receiver, fetcher
         self.key, self.other = key, other
-        self.service = self.new_service()
+        self.service, self.stack = self.new_service(), AsyncExitStack()
         self.ledger = Ledger(store.messages, store.usage, feed)
 
     def new_service(self, **named: Any) -> WebhookService:
         return WebhookService(self.store, self.feed, self.fetcher, self.time.clock, wait=self.time.wait, **named)
+
+    async def stop(self) -> None:
+        await self.stack.aclose()
+
+    async def restart(self, **named: Any) -> None:
+        await self.stop()
+        self.service = await self.stack.enter_async_context(carrying(self.new_service(**named)))
 
     async def hook(self, **named: Any) -> Webhook:
         webhook, _ = await self.service.create(self.key, **{"url": self.receiver.url, "secret": SECRET, **named})
@@ -84,7 +92,8 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
             other, _ = await store.keys.create(tx, name="b", scope="full", plan="free", at=time.now)
         world = World(store, feed, time, receiver, fetcher, key, other)
         await world.session()
-        async with carrying(world.service):
+        async with world.stack:
+            await world.restart()
             yield world
 
 
@@ -188,33 +197,32 @@ async def test_a_receiver_that_stumbles_once_gets_the_delivery_a_second_later(wo
 @pytest.mark.parametrize("how", ["refused", 503, 404, "silent"])
 async def test_a_receiver_that_was_down_for_an_hour_loses_nothing_and_gets_each_chat_in_order(world, how):
     """Also what came after everything else had failed for long, and with few requests while it was down."""
-    service = world.new_service(timeout_seconds=0.1) if how == "silent" else world.service
-    async with carrying(service):
-        world.service = service
-        await world.hook()
-        if how == "refused":
-            await world.receiver.stop()
-        elif how == "silent":
-            async def hang(request):
-                await asyncio.sleep(30)
-                return 200
-            world.receiver.reply = hang
-        else:
-            world.receiver.reply = lambda request: how
-        for n in range(30):
-            await world.tell(n, chat="abc"[n % 3])
-            await world.pass_(HOUR / 30)
-        assert world.receiver.taken == []
-        assert len(world.receiver.got) < 40
-        if how == "refused":
-            await world.receiver.start()
-        world.receiver.reply = lambda request: 200
-        await world.pass_(RETRY_SECONDS[-1])
-        assert sorted(numbers(world.receiver)) == list(range(30))
-        for chat in range(3):
-            assert [n for n in numbers(world.receiver) if n % 3 == chat] == list(range(chat, 30, 3))
-        assert await world.statuses() == ["delivered"] * 30
-        assert service.failing_since((await service.all(world.key))[0].id) is None
+    if how == "silent":
+        await world.restart(timeout_seconds=0.1)
+    await world.hook()
+    if how == "refused":
+        await world.receiver.stop()
+    elif how == "silent":
+        async def hang(request):
+            await asyncio.sleep(30)
+            return 200
+        world.receiver.reply = hang
+    else:
+        world.receiver.reply = lambda request: how
+    for n in range(30):
+        await world.tell(n, chat="abc"[n % 3])
+        await world.pass_(HOUR / 30)
+    assert world.receiver.taken == []
+    assert len(world.receiver.got) < 40
+    if how == "refused":
+        await world.receiver.start()
+    world.receiver.reply = lambda request: 200
+    await world.pass_(RETRY_SECONDS[-1])
+    assert sorted(numbers(world.receiver)) == list(range(30))
+    for chat in range(3):
+        assert [n for n in numbers(world.receiver) if n % 3 == chat] == list(range(chat, 30, 3))
+    assert await world.statuses() == ["delivered"] * 30
+    assert world.service.failing_since((await world.service.all(world.key))[0].id) is None
 
 
 async def test_while_a_receiver_is_down_only_the_oldest_delivery_uses_its_retries(world):
@@ -399,18 +407,12 @@ async def test_a_restart_goes_on_where_it_was_and_catches_up_with_the_journal(wo
     await world.hook()
     await world.tell(1)
     await world.settle()
-    second = world.new_service()
-    first, world.service = world.service, second
-    first._tasks = None                                     # the first one no longer begins couriers
-    for _, courier in list(first._couriers.values()):
-        courier._id = "gone"                                # and ends those it has, as a stop does
-        courier.wake()
-    await world.time.settle(first)
+    await world.stop()
     world.receiver.reply = lambda request: 200
     await world.tell(2)
     await world.tell(3, type="qr")
-    async with carrying(second):
-        await world.pass_(2)
+    await world.restart()
+    await world.pass_(2)
     assert numbers(world.receiver) == [1, 2]
     assert await world.statuses() == ["delivered", "delivered"]
 
