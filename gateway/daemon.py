@@ -12,9 +12,10 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import structlog
 import uvicorn
@@ -25,7 +26,7 @@ from gateway.api.health import VERSION
 from gateway.audio.limits import AudioLimits
 from gateway.audio.pool import Transcoder
 from gateway.config import Settings
-from gateway.dialects.mount import described, mount
+from gateway.dialects.mount import mount
 from gateway.errors import ConfigError
 from gateway.link.base import Generations, Links
 from gateway.media.fetch import Fetcher
@@ -35,11 +36,13 @@ from gateway.services.inbox import Inbox
 from gateway.services.keys import Keys
 from gateway.services.ledger import Ledger
 from gateway.services.live import Surroundings
+from gateway.services.maintenance import Maintenance
 from gateway.services.outbox import Outbox
 from gateway.services.preparing import Preparing
 from gateway.services.receiving import Receiving
 from gateway.services.sessions import Sessions
 from gateway.services.tickets import Tickets
+from gateway.services.webhooks import WebhookService
 from gateway.store.keys import Key
 from gateway.store.store import Store, check_master_key, open_store
 from gateway.store.vault import Vault
@@ -122,11 +125,26 @@ async def build(settings: Settings, store: Store, links: Links, generations: Gen
         def sessions_of_plan(key: Key) -> int:
             return keys.plan(key).sessions
 
-        sessions = Sessions(around, sessions_of_plan)
+        webhooks = WebhookService(store, feed, fetcher, clock)
+        sessions = Sessions(around, sessions_of_plan, webhooks)
         outbox = Outbox(store, ledger, preparing, keys, clock)
         inbox = Inbox(store, sessions, retention_seconds=settings.media.retention_hours * 3600,
                       max_bytes=max(settings.media.video_max_bytes, settings.media.document_max_bytes), clock=clock)
-        yield Gateway(settings, store, feed, keys, sessions, outbox, inbox, preparing, Tickets(clock), clock)
+        maintenance = Maintenance(store, ledger, settings, clock)
+        await stack.enter_async_context(in_background(webhooks.run(), maintenance.run()))
+        yield Gateway(settings, store, feed, keys, sessions, outbox, inbox, preparing, Tickets(clock), webhooks, clock)
+
+
+@asynccontextmanager
+async def in_background(*works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Runs them until the block ends."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 # ------------------------------------------------------------------ listening
@@ -175,8 +193,8 @@ class _Server(uvicorn.Server):
 
 def http_server(gateway: Gateway) -> uvicorn.Server:
     return _Server(uvicorn.Config(
-        api.build(gateway, more=[*mount(gateway), *console.routes(gateway)], described=described(gateway)), loop="none",
-        lifespan="off", log_config=None, access_log=False, server_header=False, timeout_keep_alive=75, backlog=2048,
+        api.build(gateway, more=[*mount(gateway), *console.routes(gateway)]), loop="none", lifespan="off", log_config=None,
+        access_log=False, server_header=False, timeout_keep_alive=75, backlog=2048,
         timeout_graceful_shutdown=int(gateway.settings.server.stop_seconds) or 1))
 
 

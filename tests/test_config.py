@@ -74,7 +74,7 @@ def test_what_cannot_be_used_is_refused_with_a_sentence(tmp_path: Path, text: st
 
 
 def test_an_unknown_variable_is_refused_with_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="WAGATEWAY_SERVER_PROT; known are: .*WAGATEWAY_SERVER_PORT"):
+    with pytest.raises(ConfigError, match=r"WAGATEWAY_SERVER_PROT; known are: .*WAGATEWAY_SERVER_PORT"):
         read(tmp_path, "", WAGATEWAY_SERVER_PROT="1")
 
 

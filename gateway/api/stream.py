@@ -36,6 +36,7 @@ class StreamQuery(msgspec.Struct):
     ticket: str = ""
     types: str = ""
     last_event_id: str = ""
+    follow: bool = True
 
 
 def frame(event: Event, now: float) -> ServerSentEvent | None:
@@ -142,9 +143,10 @@ def _stream(call: Call, lives: list[LiveSession], session_id: str | None) -> Res
                 for first in [present(live, head) for live in lives]:
                     if not types or first.event in types:
                         yield first
-            async for event in subscription.events():
+            async for event in subscription.events(follow=query.follow):
                 if (sent := frame(event, gateway.clock())) is not None:
                     yield sent
+            yield _farewell("caught_up", "That is all there is.")
         except SlowReader as error:
             yield _farewell("too_slow", f"You were {error}; come back with Last-Event-ID.")
         except Stopping:

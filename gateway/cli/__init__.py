@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import keys, sandbox, serve
+from gateway.cli import keys, link, look, sandbox, send, serve, voice
 
 app = typer.Typer(name="wagateway", no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False,
                   rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]},
                   help="A self-hosted WhatsApp linked-device gateway.")
 serve.add_to(app)
 sandbox.add_to(app)
+app.command("link")(link.link)
+app.command("send")(send.send)
+app.command("sessions")(look.sessions)
+app.command("messages")(look.messages)
+app.command("events")(look.events)
+app.command("usage")(look.usage)
 app.add_typer(keys.app, name="keys")
+app.add_typer(voice.app, name="voice")
 
 
 def main() -> None:

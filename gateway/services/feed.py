@@ -49,8 +49,8 @@ class Subscription:
         self._ended = self._ended or why
         self._wake.set()
 
-    async def events(self) -> AsyncIterator[Event]:
-        """Raises SlowReader, Stopping."""
+    async def events(self, *, follow: bool = True) -> AsyncIterator[Event]:
+        """Ends only without `follow`, after what is there already. Raises SlowReader, Stopping, Revoked, …"""
         last = self._after
         if last is not None:
             head = self._feed.head
@@ -63,7 +63,7 @@ class Subscription:
                 if len(page) < 500:
                     break
             last = max(last, head)
-        while True:
+        while follow:
             while self._queue:
                 event = self._queue.popleft()
                 if last is None or event.seq > last:

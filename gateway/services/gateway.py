@@ -28,5 +28,5 @@ class Gateway:
     inbox: Inbox
     preparing: Preparing
     tickets: Tickets
+    webhooks: WebhookService
     clock: Callable[[], float]
-    webhooks: WebhookService = None     # type: ignore[assignment]  # given by the daemon's build()

@@ -14,6 +14,7 @@ from gateway.errors import GatewayError, InvalidField
 from gateway.jid import JID
 from gateway.services.feed import Stopping
 from gateway.services.live import LiveSession, Surroundings
+from gateway.services.webhooks import WebhookService
 from gateway.states import REASONS, SessionState, Status
 from gateway.store.keys import Key
 from gateway.store.sessions import Taken
@@ -36,8 +37,8 @@ class Linking:
 class Sessions:
     """`start` after the store is open; `stop` before it closes."""
 
-    def __init__(self, around: Surroundings, plan_sessions: Any) -> None:
-        self._around = around
+    def __init__(self, around: Surroundings, plan_sessions: Any, webhooks: WebhookService) -> None:
+        self._around, self._webhooks = around, webhooks
         self._plan_sessions = plan_sessions     # Key -> its plan's number of sessions, 0: no limit
         self._live: dict[str, LiveSession] = {}
         self._creating = asyncio.Lock()
@@ -122,6 +123,8 @@ class Sessions:
             except Taken:
                 raise GatewayError("session_exists", f"A session of the key '{session_key}' exists already.",
                                    session_key=session_key) from None
+        if webhook_url:
+            await self._webhooks.set_session_url(session, webhook_url)     # before the first thing happens
         live = self._live[id_] = LiveSession(session, around)
         log.info("session_created", session=id_)
         if pair:
@@ -137,7 +140,9 @@ class Sessions:
         return text
 
     async def update(self, live: LiveSession, **columns: Any) -> None:
-        """Raises session_exists."""
+        """Raises session_exists, InvalidField."""
+        if "webhook_url" in columns:
+            await self._webhooks.set_session_url(live.session, columns.pop("webhook_url"))
         try:
             async with self._around.store.database.transaction() as tx:
                 await self._around.store.sessions.update(tx, live.session.id, **columns)
