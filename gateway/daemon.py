@@ -26,7 +26,7 @@ from gateway.api.health import VERSION
 from gateway.audio.limits import AudioLimits
 from gateway.audio.pool import Transcoder
 from gateway.config import Settings
-from gateway.dialects.mount import mount
+from gateway.dialects.mount import described, mount
 from gateway.errors import ConfigError
 from gateway.link.base import Generations, Links
 from gateway.media.fetch import Fetcher
@@ -193,8 +193,8 @@ class _Server(uvicorn.Server):
 
 def http_server(gateway: Gateway) -> uvicorn.Server:
     return _Server(uvicorn.Config(
-        api.build(gateway, more=[*mount(gateway), *console.routes(gateway)]), loop="none", lifespan="off", log_config=None,
-        access_log=False, server_header=False, timeout_keep_alive=75, backlog=2048,
+        api.build(gateway, more=[*mount(gateway), *console.routes(gateway)], described=described(gateway)), loop="none",
+        lifespan="off", log_config=None, access_log=False, server_header=False, timeout_keep_alive=75, backlog=2048,
         timeout_graceful_shutdown=int(gateway.settings.server.stop_seconds) or 1))
 
 

@@ -85,7 +85,8 @@ class Group:
     """The endpoints of one API as the OpenAPI document describes them.
 
     `prefix` stands before their paths. `forms`: bodies may be forms too (urlencoded or multipart). `security`: OpenAPI
-    security schemes by name, each of which is enough. `error`: the type of its error envelope."""
+    security schemes by name, each of which is enough. `error`: the type of its error envelope. `style` words the errors; None:
+    the native one."""
 
     title: str
     endpoints: Sequence[Endpoint]
@@ -94,6 +95,7 @@ class Group:
     prefix: str = ""
     forms: bool = False
     description: str = ""
+    style: Style | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,13 +14,14 @@ import msgspec
 from starlette.responses import Response
 
 from gateway.api.health import VERSION
-from gateway.api.http import Call, Endpoint, Group
-from gateway.errors import TABLE
+from gateway.api.http import Call, Endpoint, Group, Native
+from gateway.errors import TABLE, GatewayError
 
 REF = "#/components/schemas/{name}"
 _PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
 _WITH_KEY = ("unauthorized", "forbidden", "rate_limited")
-_ALWAYS = ("not_acceptable", "internal_error", "storage_unavailable")
+_ALWAYS = ("internal_error", "storage_unavailable")
+_NATIVE = Native()
 _WITH_BODY = ("unprocessable_entity", "payload_too_large", "unsupported_media_type", "stopping")
 _TAGS = {
     "sessions": "Slots for linked devices, and their linking.",
@@ -160,7 +161,7 @@ def _responses(group: Group, e: Endpoint, schemas: _Schemas) -> dict[str, Any]:
     for status in (e.status, *e.statuses):
         responses[str(status)] = {"description": e.summary, "headers": _headers(e), "content": {
             kind: _content(kind, e, schemas) for kind in e.produces}}
-    for status, codes in sorted(_errors(e).items()):
+    for status, codes in sorted(_errors(group, e).items()):
         headers = _headers(e) | ({"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
                                  if status in (429, 503) else {})
         described = {"description": " ".join(TABLE[code].sentence for code in codes), "headers": headers, "content": {
@@ -173,11 +174,8 @@ def _responses(group: Group, e: Endpoint, schemas: _Schemas) -> dict[str, Any]:
 
 
 def _example(group: Group, code: str) -> dict[str, Any]:
-    """Of the native envelope; a dialect's own words are in its schema."""
-    if group.error.__name__ != "ErrorEnvelope":
-        return {}
-    hint = {"hint": TABLE[code].hint} if TABLE[code].hint else {}
-    return {"value": {"error": {"code": code, "message": TABLE[code].sentence, "details": hint}}}
+    """The envelope as the API's own style writes it."""
+    return {"value": msgspec.json.decode((group.style or _NATIVE).error(GatewayError(code)).body)}
 
 
 def _content(kind: str, e: Endpoint, schemas: _Schemas) -> Mapping[str, Any]:
@@ -196,13 +194,14 @@ def _headers(e: Endpoint) -> dict[str, Any]:
     return headers
 
 
-def _errors(e: Endpoint) -> dict[int, list[str]]:
-    """Codes by HTTP status, those that any such call may give included."""
+def _errors(group: Group, e: Endpoint) -> dict[int, list[str]]:
+    """Codes by the HTTP status that the API's style gives them, those that any such call may give included."""
     codes: Iterable[str] = (*(_WITH_KEY if e.scope is not None else ()), *e.errors,
                             *(_WITH_BODY if e.method in ("POST", "PUT", "PATCH", "DELETE") else ()),
                             *(("unprocessable_entity",) if e.query is not None else ()),
-                            *(("bad_request",) if e.files else ()), *_ALWAYS)
+                            *(("bad_request",) if e.files else ()),
+                            *(("not_acceptable",) if group.style is None else ()), *_ALWAYS)
     by_status: dict[int, list[str]] = {}
     for code in dict.fromkeys(codes):
-        by_status.setdefault(TABLE[code].status, []).append(code)
+        by_status.setdefault((group.style or _NATIVE).error(GatewayError(code)).status_code, []).append(code)
     return by_status

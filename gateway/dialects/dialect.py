@@ -3,7 +3,7 @@ root. A call of the hosted service that the gateway does not offer is a value to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -13,13 +13,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from gateway.api.http import Endpoint, Style, serve
+from gateway.api.http import Endpoint, Group, Style, serve
 from gateway.errors import ConfigError, GatewayError
 from gateway.services.gateway import Gateway
 
 log = structlog.get_logger("gateway.dialects")
 
 NATIVE = "/api/v1"                  # nobody else's, whoever has /api
+
+
+BEARER = {"bearer": {"type": "http", "scheme": "bearer", "description": "An API key: `wagateway keys create NAME`."}}
 
 
 class Loose(msgspec.Struct, kw_only=True):
@@ -44,10 +47,17 @@ class Dialect:
     title: str
     roots: tuple[str, ...]
     style: Style
+    security: Mapping[str, Mapping[str, str]]       # where the key may stand, as OpenAPI's security schemes
+    error: type                                     # of the envelope
     calls: Sequence[Endpoint]
     unsupported: Sequence[Unsupported] = ()
     forms: bool = False
     finish: Callable[[Response], None] = lambda response: None
+
+    def group(self) -> Group:
+        """For the OpenAPI document, which describes it under its own prefix."""
+        text = f"As {self.title} has it; also at the root, below {' and '.join(self.roots)}, unless that is another's."
+        return Group(self.title, self.calls, self.security, self.error, f"/{self.name}", self.forms, text, self.style)
 
     def routes(self, gateway: Gateway, prefix: str, below: str = "") -> list[BaseRoute]:
         """Of the calls whose path begins with `below`, ending with what answers for all others there."""
@@ -104,10 +114,13 @@ def owners_of_roots(dialects: Sequence[Dialect], chosen: str) -> dict[str, Diale
     return owners
 
 
+def enabled_of(gateway: Gateway, dialects: Sequence[Dialect]) -> list[Dialect]:
+    return [dialect for dialect in dialects if dialect.name in gateway.settings.dialects.enabled]
+
+
 def mount_dialects(gateway: Gateway, dialects: Sequence[Dialect]) -> list[BaseRoute]:
     """The routes of those that the settings enable. Raises ConfigError where two of them collide."""
-    settings = gateway.settings.dialects
-    enabled = [dialect for dialect in dialects if dialect.name in settings.enabled]
+    settings, enabled = gateway.settings.dialects, enabled_of(gateway, dialects)
     owners = owners_of_roots(enabled, settings.root)
     routes: list[BaseRoute] = []
     for dialect in enabled:

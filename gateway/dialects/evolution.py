@@ -115,6 +115,16 @@ class State(Shape):
     instance: NameState
 
 
+class Connection(Shape):
+    """The QR of an instance that is not linked, else its state."""
+
+    pairingCode: str | msgspec.UnsetType | None = msgspec.UNSET
+    code: str | msgspec.UnsetType = msgspec.UNSET
+    base64: str | msgspec.UnsetType = msgspec.UNSET
+    count: int | msgspec.UnsetType = msgspec.UNSET
+    instance: NameState | msgspec.UnsetType = msgspec.UNSET
+
+
 class Deleted(Shape):
     status: str
     error: bool
@@ -232,8 +242,9 @@ async def connect(call: Call) -> Response:
     if live.session.jid is not None and live.state.status is not Status.LOGGED_OUT:
         if instance_state(live) == "close":
             await live.connect()
-        return call.answer(_state(live))
-    return call.answer(await _qr(call, live, call.query(ConnectQuery).number), headers={"Cache-Control": "no-store"})
+        return call.answer(Connection(instance=_state(live).instance))
+    code = await _qr(call, live, call.query(ConnectQuery).number)
+    return call.answer(Connection(**msgspec.structs.asdict(code)), headers={"Cache-Control": "no-store"})
 
 
 async def connection_state(call: Call) -> Response:
@@ -313,12 +324,13 @@ _NOT_FOUND = ("session_not_found",)
 _SENDING = ("session_not_found", "session_not_connected", "invalid_recipient", "not_on_whatsapp", "send_failed")
 EVOLUTION = Dialect(
     "evolution", "Evolution API", ("/instance", "/message"), Style(),
+    {"apikey": {"type": "apiKey", "in": "header", "name": "apikey"}}, Failure,
     calls=(
         Endpoint("POST", "/instance/create", create, "Create an instance", "full", Create, tag="Evolution API", answer=Created,
                  status=201, errors=("session_exists", "session_limit", "pairing_failed"),
                  example={"instanceName": "main", "qrcode": True, "integration": "WHATSAPP-BAILEYS"}),
         Endpoint("GET", "/instance/connect/{instance}", connect, "The QR that waits, or the state once it is linked", "full",
-                 query=ConnectQuery, tag="Evolution API", answer=Qr | State, errors=(*_NOT_FOUND, "pairing_failed")),
+                 query=ConnectQuery, tag="Evolution API", answer=Connection, errors=(*_NOT_FOUND, "pairing_failed")),
         Endpoint("GET", "/instance/connectionState/{instance}", connection_state, "open, connecting or close",
                  tag="Evolution API", answer=State, errors=_NOT_FOUND),
         Endpoint("DELETE", "/instance/delete/{instance}", delete, "Log out and delete an instance", "full", tag="Evolution API",

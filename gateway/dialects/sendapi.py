@@ -8,10 +8,12 @@ import msgspec
 from starlette.responses import Response
 
 from gateway.api.http import Call, Endpoint, Shape
-from gateway.dialects.dialect import Dialect, Loose, Unsupported
-from gateway.dialects.words import Bearer, check_webhook_url, create_with_code, from_hex, to_hex
+from gateway.api.shapes import ErrorEnvelope
+from gateway.dialects.dialect import BEARER, Dialect, Loose, Unsupported
+from gateway.dialects.words import Bearer, create_with_code, from_hex, to_hex
 from gateway.services import qr
 from gateway.services.live import LiveSession
+from gateway.services.webhooks import check_url
 from gateway.states import Status
 from gateway.times import iso
 
@@ -90,7 +92,8 @@ async def _find(call: Call) -> LiveSession:
 
 async def create(call: Call) -> Response:
     body = call.parse(Create)
-    live, linking = await create_with_code(call, name=body.name, webhook_url=check_webhook_url(body.webhook_url))
+    webhook_url = check_url(body.webhook_url, "webhook_url") if body.webhook_url else ""
+    live, linking = await create_with_code(call, name=body.name, webhook_url=webhook_url)
     return call.answer(Created(id=to_hex("sess_", live.session.id), name=live.session.name, status=session_status(live),
                                qr_code=qr.png_data_uri(linking.qr), qr_expires_at=iso(linking.expires_at),
                                created_at=iso(live.session.created_at)))
@@ -122,7 +125,7 @@ async def delete(call: Call) -> Response:
 
 _NOT_FOUND = ("session_not_found",)
 SENDAPI = Dialect(
-    "sendapi", "SendAPI.co", ("/v1",), Bearer(),
+    "sendapi", "SendAPI.co", ("/v1",), Bearer(), BEARER, ErrorEnvelope,
     calls=(
         Endpoint("POST", "/v1/whatsapp/sessions", create, "Make a session and wait for its first QR", "full", Create,
                  tag="SendAPI.co", answer=Created, status=201, errors=("session_limit", "pairing_failed"),

@@ -10,7 +10,7 @@ import msgspec
 from starlette.responses import Response
 
 from gateway.api.http import Call, Endpoint, Shape, json_response, retry_headers
-from gateway.dialects.dialect import Dialect, Loose, Unsupported
+from gateway.dialects.dialect import BEARER, Dialect, Loose, Unsupported
 from gateway.dialects.words import Bearer, body_limit, check_media_url, create_with_code, digits, from_hex, recipient, to_hex
 from gateway.errors import GatewayError
 from gateway.services import qr
@@ -92,6 +92,16 @@ class MessageStatus(Queued):
     error: Failure | None
 
 
+class ErrorBody(Shape):
+    code: str
+    message: str
+    details: dict[str, Any]
+
+
+class Envelope(Shape):
+    error: ErrorBody
+
+
 class Sums(Shape):
     total_sent: int
     total_delivered: int
@@ -130,7 +140,7 @@ class Style(Bearer):
                        "retry_after": int(retry_headers(error).get("Retry-After", "1"))}
         elif code != error.code:
             details = {"reason": error.code, **details}
-        return json_response({"error": {"code": code, "message": error.message, "details": details}}, status,
+        return json_response(Envelope(error=ErrorBody(code=code, message=error.message, details=details)), status,
                              retry_headers(error))
 
 
@@ -228,7 +238,7 @@ def _second(at: float) -> str:
 _SESSION, _MESSAGE = ("session_not_found",), ("session_not_found", "session_not_connected", "session_ambiguous", "no_session",
                                               "invalid_recipient", "fetch_bad_url", "quota_exceeded")
 SVARA = Dialect(
-    "svara", "Svara", ("/v1",), Style(), finish=rate_headers_always,
+    "svara", "Svara", ("/v1",), Style(), BEARER, Envelope, finish=rate_headers_always,
     calls=(
         Endpoint("POST", "/v1/whatsapp/sessions", create, "Make a session and wait for its first QR", "full", tag="Svara",
                  answer=Created, status=201, errors=("session_limit", "pairing_failed")),

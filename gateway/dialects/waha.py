@@ -257,7 +257,7 @@ _NOT_FOUND = ("session_not_found",)
 _SENDING = ("session_not_found", "session_not_connected", "invalid_recipient", "not_on_whatsapp", "send_failed")
 _MEDIA = "POST /api/v1/messages/media"
 WAHA = Dialect(
-    "waha", "WAHA", ("/api",), Style(),
+    "waha", "WAHA", ("/api",), Style(), {"X-Api-Key": {"type": "apiKey", "in": "header", "name": "X-Api-Key"}}, Failure,
     calls=(
         Endpoint("POST", "/api/sessions", create, "Create a session, and start it", "full", Create, tag="WAHA", answer=Session,
                  status=201, errors=("session_exists", "session_limit"), example={"name": "default", "start": True}),

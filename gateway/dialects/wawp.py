@@ -11,14 +11,12 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.api.http import Call, Endpoint, convert, json_response, retry_headers
+from gateway.api.http import Call, Endpoint, Shape, convert, json_response, retry_headers
 from gateway.dialects.dialect import Dialect, Loose, Unsupported
 from gateway.dialects.words import Sent, body_limit, c_us, check_media_url, recipient, send_and_wait, with_reply
 from gateway.errors import GatewayError, InvalidField
-from gateway.media.sniff import sniff
 from gateway.services.drafts import Draft
 
-OGG_OPUS = "audio/ogg; codecs=opus"
 _REASON = {400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
            413: "Payload Too Large", 429: "Too Many Requests", 500: "Internal Server Error", 501: "Not Implemented",
            502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout"}
@@ -38,6 +36,12 @@ class SendVoice(Loose):
     reply_to: str | None = None
 
 
+class Failure(Shape):
+    status: int
+    message: str
+    error: str
+
+
 class Style:
     name = "wawp"
 
@@ -50,7 +54,7 @@ class Style:
     def error(self, error: GatewayError) -> Response:
         status = error.status if error.status in _REASON else 400 if error.status < 500 else 500
         message = ("access_token is missing or not valid." if error.code == "unauthorized" else error.message)
-        return json_response({"status": status, "message": message, "error": _REASON[status]}, status, retry_headers(error))
+        return json_response(Failure(status=status, message=message, error=_REASON[status]), status, retry_headers(error))
 
 
 def fields_of(call: Call) -> dict[str, Any]:
@@ -77,7 +81,7 @@ async def send_voice(call: Call) -> Response:
     draft = await with_reply(call, live, Draft("ptt", url=url), body.reply_to)
     if not body.convert:
         fetched = await call.gateway.preparing.fetch(url, call.gateway.preparing.max_bytes("ptt"))
-        if sniff(fetched.data).mimetype != OGG_OPUS:
+        if fetched.data[:4] != b"OggS" or fetched.data[28:36] != b"OpusHead":      # RFC 7845, 3 and 5.1
             raise GatewayError("bad_request", "The file is not OGG/Opus, and convert is false.")
         draft = msgspec.structs.replace(draft, url="", data=fetched.data)
     return call.answer(whatsapp_web_message(await send_and_wait(call, live, chat, draft)))
@@ -102,7 +106,9 @@ def whatsapp_web_message(sent: Sent) -> dict[str, Any]:
 
 
 WAWP = Dialect(
-    "wawp", "Wawp", ("/v2",), Style(), forms=True,
+    "wawp", "Wawp", ("/v2",), Style(), {
+        "access-token": {"type": "apiKey", "in": "header", "name": "access-token"},
+        "access_token": {"type": "apiKey", "in": "query", "name": "access_token"}}, Failure, forms=True,
     calls=(
         Endpoint("POST", "/v2/send/voice", send_voice, "Send a voice note and wait until WhatsApp has taken it", "send",
                  SendVoice, tag="Wawp", answer=dict[str, Any],

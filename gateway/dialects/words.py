@@ -12,14 +12,13 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-import phonenumbers
 from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.api.http import SMALL_BODY, Call, envelope, json_response, retry_headers
+from gateway.api.messages import recipient as native_recipient
 from gateway.errors import TABLE, GatewayError, InvalidField
-from gateway.jid import JID, USER, parse_recipient
-from gateway.media.urls import parse_url
+from gateway.jid import JID, USER
 from gateway.services.drafts import Draft
 from gateway.services.feed import SlowReader, Stopping
 from gateway.services.gateway import Gateway
@@ -60,13 +59,7 @@ def from_hex(prefix: str, text: str) -> str:
 
 def recipient(text: str | int, field: str) -> JID:
     """Raises InvalidField(invalid_recipient)."""
-    try:
-        jid = parse_recipient(str(text))
-        if jid.phone and not phonenumbers.is_possible_number(phonenumbers.parse(jid.phone)):
-            raise ValueError("not a possible phone number")
-    except (ValueError, phonenumbers.NumberParseException) as error:
-        raise InvalidField(field, f"{field}: {error}", "invalid_recipient") from None
-    return jid
+    return native_recipient(str(text), field)
 
 
 def digits(jid: JID) -> str:
@@ -78,15 +71,6 @@ def c_us(jid: JID) -> str:
     """As WhatsApp Web's own pages write it: `237612345678@c.us`."""
     jid = jid.non_ad()
     return f"{jid.user}@c.us" if jid.server == USER else str(jid)
-
-
-def check_webhook_url(text: str | None, field: str = "webhook_url") -> str:
-    if text:
-        try:
-            parse_url(text)
-        except ValueError as error:
-            raise InvalidField(field, f"{field}: {error}") from None
-    return text or ""
 
 
 def check_media_url(text: str, field: str) -> str:

@@ -199,7 +199,7 @@ async def send_image(call: Call) -> Response:
 
 _SENDING = ("no_session", "session_not_connected", "invalid_recipient", "not_on_whatsapp", "send_failed")
 WUZAPI = Dialect(
-    "wuzapi", "wuzapi", ("/session", "/chat"), Style(),
+    "wuzapi", "wuzapi", ("/session", "/chat"), Style(), {"Token": {"type": "apiKey", "in": "header", "name": "Token"}}, Failure,
     calls=(
         Endpoint("POST", "/session/connect", connect, "Connect; a QR waits where nothing is linked yet", "full", Connect,
                  tag="wuzapi", answer=Answer, errors=("already_paired", "pairing_failed", "session_limit"),

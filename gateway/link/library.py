@@ -146,7 +146,10 @@ def load() -> Library:
     path = installed_library()
     proto = protobufs()
     _stand_in("neonize.utils", package_directory() / "utils")
-    sys.modules["neonize.download"] = _no_download(importlib.metadata.version("neonize"))
+    sys.modules["neonize.download"] = _module("neonize.download", download=_no_download,
+                                              __GONEONIZE_VERSION__=importlib.metadata.version("neonize"))
+    # The original runs `uname` in a shell and leaves a zombie.
+    sys.modules["neonize.utils.platform"] = _module("neonize.utils.platform", generated_name=lambda: path.name)
     try:
         binder = importlib.import_module("neonize._binder")
     except (OSError, RuntimeError, AttributeError) as error:
@@ -190,16 +193,16 @@ def _stand_in(name: str, directory: Path) -> None:
         setattr(sys.modules[parent], child, package)
 
 
-def _no_download(version: str) -> ModuleType:
-    """In place of `neonize.download`, which fetches a binary and checks nothing."""
-
-    def download() -> NoReturn:
-        raise CoreUnavailable("neonize's library does not fit its Python code; reinstall neonize "
-                              "(the gateway never downloads it while running)")
-
-    module = ModuleType("neonize.download")
-    module.__dict__.update(__GONEONIZE_VERSION__=version, download=download)
+def _module(name: str, **content: Any) -> ModuleType:
+    module = ModuleType(name)
+    module.__dict__.update(content)
     return module
+
+
+def _no_download() -> NoReturn:
+    """In place of the one that fetches a binary and checks nothing."""
+    raise CoreUnavailable("neonize's library does not fit its Python code; reinstall neonize "
+                          "(the gateway never downloads it while running)")
 
 
 def _as_it_is(result: object, function: object, arguments: object) -> object:

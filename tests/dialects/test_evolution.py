@@ -70,7 +70,7 @@ async def test_without_qrcode_it_waits_to_be_connected_then_opens_and_comes_back
     for path in ("/instance/connectionState/main", "/instance/connect/main"):
         assert (await evolution.get(path)).body == {"instance": {"instanceName": "main", "state": "open"}}
     running.links.live(live.session.id).emit(Disconnected())
-    await until(lambda: not live.usable.is_set())
+    await until(lambda: live.state.reason.code == "connection_lost")
     assert (await evolution.get("/instance/connectionState/main")).body["instance"]["state"] == "connecting"
 
 

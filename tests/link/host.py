@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import uvloop
+
 from gateway.link import library
 from gateway.link.base import Link, LinkError, Pairing, SendError
 from gateway.link.neonize_link import Patience
@@ -48,6 +50,8 @@ class Host:
                 request = pickle.loads(await self.reader.readexactly(size))
             except asyncio.IncompleteReadError:
                 os._exit(0)
+            if request is None:
+                return                      # the program ends as programs do, sessions open or not
             task = asyncio.create_task(self.answer(*request))
             self.tasks.add(task)
             task.add_done_callback(self.tasks.discard)
@@ -93,4 +97,4 @@ if __name__ == "__main__":
     library.ensure_environment()
     library.guard_stdout()
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
-    asyncio.run(main())
+    uvloop.run(main())              # as the daemon does

@@ -49,6 +49,12 @@ class RemoteLinks:
     async def __aexit__(self, *_: object) -> None:
         await self.kill()
 
+    async def leave(self) -> int:
+        """The process ends by itself, whatever is open; its exit status."""
+        body = pickle.dumps(None)
+        self._writer.write(struct.pack("!I", len(body)) + body)
+        return await self.process.wait()
+
     async def kill(self) -> None:
         if self.process.returncode is None:
             self.process.send_signal(signal.SIGKILL)

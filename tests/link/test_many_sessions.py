@@ -65,6 +65,17 @@ async def test_openings_and_stops_under_calls_do_not_abort_the_process(stage: Re
     assert stage.remote.process.returncode is None
 
 
+async def test_a_program_ends_with_sessions_open_and_a_send_in_flight(stage: RealStage) -> None:
+    live = await linked(stage, 2)
+    await stage.fault("ack", mode="hold")
+    sending = asyncio.ensure_future(live[0][0].send(TO, Text("in flight"), os.urandom(32)))
+    await stage.control.get("/messages", to=PEER, wait=20)
+    async with asyncio.timeout(10):
+        assert await stage.remote.leave() == 0
+    with pytest.raises(ConnectionError):
+        await sending
+
+
 @pytest.mark.long
 @pytest.mark.timeout(600)
 async def test_fifty_sessions_live_in_one_process(stage: RealStage) -> None:

@@ -162,7 +162,7 @@ async def test_a_close_with_a_send_in_flight_is_uncertain_and_quick(stage: RealS
 
 
 async def test_a_missing_acknowledgement_is_given_up_in_time_and_hinders_nobody_else(tmp_path: Path) -> None:
-    async with real_stage(tmp_path, patience={"ack": 2.0}) as stage:
+    async with real_stage(tmp_path, patience={"ack": 5.0}) as stage:
         first, _ = await stage.connected()
         second, _ = await stage.connected(stage.session("s2"), phone="15550003333")
         await stage.fault("ack", device="15550001111", mode="hold")
@@ -173,7 +173,7 @@ async def test_a_missing_acknowledgement_is_given_up_in_time_and_hinders_nobody_
         began = time.monotonic()
         for number in range(5):
             await second.send(TO, Text(f"free {number}"), os.urandom(32))
-        assert time.monotonic() - began < 1.5
+        assert time.monotonic() - began < 4
         error = await failure(stage, stuck)
         assert (error.code, error.certain) == ("send_unconfirmed", False)
         for behind in waiting:

@@ -62,7 +62,7 @@ function showFrame(me) {
       live,
       h("div.tools",
         h("span.who", { title: `Plan ${me.plan}` }, icon("key", 15), `${me.scope} key`),
-        h("button.ghost", { type: "button", id: "code-button", "aria-expanded": "false", "aria-controls": "code",
+        h("button.ghost", { type: "button", id: "code-button", "aria-label": "Code: the quick start", "aria-expanded": "false", "aria-controls": "code",
           onclick: () => quickStart.toggle() }, icon("code"), h("span", "Code")),
         themeButton(),
         h("button.ghost.square", { type: "button", "aria-label": "Sign out", title: "Sign out", onclick: signOut }, icon("leave")))),

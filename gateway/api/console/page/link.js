@@ -9,6 +9,7 @@ import { putSession, store } from "./store.js";
 import { Stream } from "./stream.js";
 
 const LIVES = [20, 60, 180];            // seconds that WhatsApp gives a code: later QRs, the first one, a pairing code
+const LOOK_BACK = 200;                 // journal numbers
 const RADIUS = 15;
 const ROUND = 2 * Math.PI * RADIUS;
 
@@ -130,12 +131,17 @@ export function linkDialog(id, { fresh = false, withCode = false } = {}) {
     watch();
   }
 
-  function watch() {
-    stream = new Stream(`/api/v1/sessions/${id}/stream-ticket`, { onEvent: take, onState: (state) => state === "gone" && shown.close() });
+  function watch(after = null) {
+    stream = new Stream(`/api/v1/sessions/${id}/stream-ticket`, { after, onEvent: take, onState: (state) => state === "gone" && shown.close() });
   }
 
-  function take({ type, data }) {
-    if (type === "qr" && !withCode) showQr(data);
+  function take({ id: number, type, data }) {
+    if (type === "qr" && data.present && data.state.reason === "code_waiting") {
+      // A QR and a code to type wait together, and the first frame has room for one: the other is in the journal.
+      withCode = true;
+      stream.close();
+      watch(Math.max(0, number - LOOK_BACK));
+    } else if (type === "qr" && !withCode) showQr(data);
     else if (type === "pairing_code") {
       withCode = true;
       showCode(data);

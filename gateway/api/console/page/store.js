@@ -5,7 +5,7 @@ import { headOf, Stream } from "./stream.js";
 
 const HISTORY = 200;                // events from before the page was opened
 const MOST_EVENTS = 2000;
-const RANK = { failed: 0, pending: 0, sent: 1, delivered: 2, read: 3, played: 4 };
+const RANK = { pending: 0, failed: 1, sent: 2, delivered: 3, read: 4, played: 5 };
 const STATE_FIELDS = ["status", "reason", "sentence", "detail", "since", "next_retry", "until", "action"];
 
 /** Events: "sessions", "message" (detail: the message), "event" (detail: one of the journal), "live" (detail: a word). */
@@ -63,8 +63,7 @@ export function sessionName(id) {
 /** An answer of the API. The stream may have told more already: what is further on stays. */
 export function putMessage(message) {
   const known = store.messages.get(message.id);
-  if (known && RANK[known.status] > RANK[message.status]) return known;
-  const merged = { ...known, ...message };
+  const merged = known && RANK[known.status] > RANK[message.status] ? { ...message, ...known } : { ...known, ...message };
   store.messages.set(message.id, merged);
   tell("message", merged);
   return merged;
@@ -86,6 +85,7 @@ function present({ session, state }) {
 function apply({ type, data }) {
   if (type === "receipt" || type === "message") {
     const { at, ...message } = data;
+    message.text ??= store.messages.get(message.id)?.text;      // receipts tell no bodies
     store.messages.set(message.id, message);
     tell("message", message);
     if (type === "receipt") countSent(message);
