@@ -53,7 +53,8 @@ PairingEvent = QrCode | PairingCode | Paired | PairingEnded
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """Logged in and usable: prekeys are uploaded, our own presence can be told."""
+    """Logged in and usable: prekeys are uploaded. (Right after linking, our own presence is refused until the phone has told
+    the push name, half a second or so.)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,8 @@ class Disconnected:
 
 @dataclass(frozen=True, slots=True)
 class ConnectFailed:
-    """The first dial failed, or the core returned: nothing reconnects unless we open again."""
+    """WhatsApp is out of reach, the first dial failed, the core returned, or (`store_damaged: …`) the file does not open:
+    nothing reconnects unless we open again."""
 
     detail: str
 

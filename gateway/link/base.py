@@ -64,18 +64,21 @@ class Link(Protocol):
         Bounded in time; a core that does not stop is reported in the log and left behind."""
 
     async def account(self) -> Account | None:
-        """The linked account, from the session's store; None when there is none."""
+        """The linked account, from the session's store; None when there is none. Raises LinkError when the file does not
+        open."""
 
     async def send(self, to: JID, message: Outgoing, secret: bytes) -> SendReceipt:
         """Upload what has to be uploaded, hand the message over, wait for the server's acknowledgement.
 
         `secret` (32 bytes, new for every attempt) becomes the message's secret, which the core commits together with the
         message's id in the session's store *before* the first byte goes out: `find_sent` finds it again after a crash.
-        Raises SendError."""
+        One message of a session is handed over at a time; the others wait here, where they have certainly not left. A wait
+        that is cancelled does not take the message back. Raises SendError."""
 
     async def find_sent(self, secret: bytes) -> str | None:
         """The id under which the message of this secret was handed to the wire; None: it certainly never was.
-        Works on an open or a closed link, without the network."""
+        Works on an open or a closed link, without the network. Raises LinkError when that cannot be told: no device is
+        linked any more (what was sent is forgotten with it), the core still holds the message, the file does not open."""
 
     async def is_on_whatsapp(self, numbers: Sequence[str]) -> dict[str, JID | None]:
         """Digits -> the JID under which WhatsApp knows them, or None. Raises LinkError."""
@@ -112,8 +115,8 @@ class Links(Protocol):
     def link(self, file: SessionFile, sink: Callable[[LinkEvent], None]) -> Link: ...
 
     def pair(self, file: SessionFile, phone: str | None = None) -> Pairing:
-        """By QR, or with `phone` (digits) by pairing code (the QR codes come too). The file is made when it is missing; an
-        unpaired rest of an earlier attempt in it is replaced."""
+        """By QR, or with `phone` (digits) by pairing code (the QR codes come too). The attempt begins with a new file in place
+        of whatever is there, a linked device's keys included: close the session's link first."""
 
     async def close(self) -> None:
         """When all links are closed: lets go of what the process holds."""
