@@ -351,7 +351,7 @@ EVOLUTION = Dialect(
         Unsupported("POST", "/instance/restart/{instance}", "POST /api/v1/sessions/{id}/disconnect and …/connect"),
         Unsupported("POST", "/instance/setPresence/{instance}", "PATCH /api/v1/sessions/{id} with `settings.presence`"),
         Unsupported("DELETE", "/instance/logout/{instance}", "DELETE /instance/delete/{instance}"),
-        Unsupported("POST", "/message/sendReaction/{instance}", "the reactions of the native API at /api/v1/messages"),
+        Unsupported("POST", "/message/sendReaction/{instance}", "POST /api/v1/messages/{id}/reaction"),
         Unsupported("*", "/message/{kind}/{instance}", "POST /api/v1/messages, /api/v1/messages/media or /api/v1/messages/audio"),
         Unsupported("*", "/webhook/{call}/{instance}", "the webhooks of the native API at /api/v1/webhooks"),
         Unsupported("*", "/chat/{rest:path}", "the messages of the native API at /api/v1/messages"),
