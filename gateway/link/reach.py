@@ -5,7 +5,9 @@ is down. It also keeps a dial that hangs from making the other openings wait."""
 from __future__ import annotations
 
 import asyncio
+import socket
 import urllib.request
+from typing import Any
 from urllib.parse import urlsplit
 
 HOST, PORT = "web.whatsapp.com", 443
@@ -44,8 +46,38 @@ def _from_environment() -> str | None:
 
 
 async def _direct() -> None:
-    _, writer = await asyncio.open_connection(HOST, PORT)
-    writer.close()
+    (await _dial(HOST, PORT)).close()
+
+
+async def _dial(host: str, port: int) -> socket.socket:
+    """To all the host's addresses at once: where IPv6 leads nowhere, IPv4 must not wait for its end (the core does not)."""
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    sockets = [socket.socket(family, kind, protocol) for family, kind, protocol, _, _ in found]
+    reached: socket.socket | None = None
+
+    async def connect(one: socket.socket, address: Any) -> socket.socket:
+        one.setblocking(False)
+        await loop.sock_connect(one, address)
+        return one
+
+    dials = [asyncio.create_task(connect(one, address[4])) for one, address in zip(sockets, found, strict=True)]
+    try:
+        failed: OSError = OSError("it has no address")
+        for dial in asyncio.as_completed(dials):
+            try:
+                reached = await dial
+                return reached
+            except OSError as error:
+                failed = error
+        raise failed
+    finally:
+        for task in dials:
+            task.cancel()
+        await asyncio.gather(*dials, return_exceptions=True)
+        for one in sockets:
+            if one is not reached:
+                one.close()
 
 
 async def _through(via: str) -> str | None:
@@ -53,10 +85,12 @@ async def _through(via: str) -> str | None:
     if parts.hostname is None:
         raise ValueError("it has no host name")
     port = parts.port or _DEFAULT_PORTS.get(parts.scheme, 80)
-    reader, writer = await asyncio.open_connection(parts.hostname, port, ssl=parts.scheme == "https" or None)
+    reached = await _dial(parts.hostname, port)
+    if parts.scheme != "http" or parts.username is not None:
+        reached.close()                     # it listens; the rest takes credentials or another protocol, and the core speaks it
+        return None
+    reader, writer = await asyncio.open_connection(sock=reached)
     try:
-        if parts.scheme != "http" or parts.username is not None:
-            return None                     # it listens; the rest takes credentials or another protocol, and the core speaks it
         writer.write(f"CONNECT {HOST}:{PORT} HTTP/1.1\r\nHost: {HOST}:{PORT}\r\n\r\n".encode())
         status = (await reader.readline()).decode("latin-1").strip()
         answer = status.split(" ", 2)

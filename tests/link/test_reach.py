@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
@@ -79,3 +80,22 @@ async def test_without_a_proxy_whatsapp_itself_is_asked(proxy: tuple[Proxy, str]
 @pytest.mark.parametrize("nonsense", ["http://", "http://[", "nonsense:with:colons"])
 async def test_a_proxy_that_is_no_address_is_told(nonsense: str, proxy: tuple[Proxy, str]) -> None:
     assert "cannot be reached" in (await unreachable(nonsense) or "")
+
+
+async def test_an_address_that_leads_nowhere_does_not_hide_one_that_works(
+        proxy: tuple[Proxy, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    host, port = proxy[1].split(":")
+    loop = asyncio.get_running_loop()
+    connect = loop.sock_connect
+
+    async def both(*_: object, **__: object) -> list[tuple[object, ...]]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in (("127.0.0.2", 9), (host, int(port)))]
+
+    async def silent_or_not(one: socket.socket, address: tuple[str, int]) -> None:
+        if address[0] == "127.0.0.2":
+            await asyncio.Event().wait()
+        await connect(one, address)
+
+    monkeypatch.setattr(loop, "getaddrinfo", both)
+    monkeypatch.setattr(loop, "sock_connect", silent_or_not)
+    assert await unreachable() is None
