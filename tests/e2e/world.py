@@ -58,7 +58,7 @@ class World:
 
     async def make_key(self, *options: str) -> str:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "gateway", "keys", "create", "e2e", "--scope", "admin", *options, env=self.environment,
+            sys.executable, "-m", "gateway", "keys", "create", "e2e", *(options or ("--scope", "admin")), env=self.environment,
             stdout=asyncio.subprocess.PIPE)
         out, _ = await process.communicate()
         return out.decode().split()[-1]
