@@ -6,7 +6,6 @@ from __future__ import annotations
 import io
 import math
 import os
-import shutil
 import struct
 import wave
 from collections.abc import AsyncIterator
@@ -18,13 +17,8 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, async_playwright
 
-from tests.console.page import Console, open_console
+from tests.console.page import ARGUMENTS, CHROMIUM, Console, open_console
 from tests.running import Running, run_gateway
-
-CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
-ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-             "--disable-component-update", "--disable-sync", "--use-fake-device-for-media-stream",
-             "--use-fake-ui-for-media-stream")
 
 
 def missing(what: str) -> None:

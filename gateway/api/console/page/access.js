@@ -1,6 +1,6 @@
 // Keys and usage.
 
-import { call, get, post, remove } from "./api.js";
+import { get, post, remove } from "./api.js";
 import { attempt, busyButton, confirm, dialog, showOnce } from "./dialogs.js";
 import { field, h, option, show } from "./dom.js";
 import { when } from "./format.js";
@@ -68,7 +68,7 @@ function newKey(reload) {
 }
 
 async function rotate(key, reload) {
-  const made = await call("POST", `/api/v1/keys/${key.id}/rotate`, { json: {} });
+  const made = await post(`/api/v1/keys/${key.id}/rotate`);
   showOnce(`A second key for ‘${key.name}’`, "It sees the same sessions. Move your programs to it, then revoke the old one.", made.key);
   await reload();
 }

@@ -62,7 +62,7 @@ async function request(url, options) {
 }
 
 export const get = (path, options) => call("GET", path, options);
-export const post = (path, json = {}, options = {}) => call("POST", path, { json, ...options });
+export const post = (path, json = undefined, options = {}) => call("POST", path, { json, ...options });
 export const remove = (path, options) => call("DELETE", path, options);
 
 /** A random key for one send. `crypto.randomUUID` would need https or localhost. */

@@ -8,12 +8,18 @@ export const LANGUAGES = {
 };
 
 function curl({ method, path, json, form, headers = {}, accept, stream }, base, key) {
-  const lines = [`curl ${stream ? "-N " : ""}${method === "GET" || form ? "" : `-X ${method} `}${quote(`${base}${path}`)}`, `-H "Authorization: Bearer ${key ?? "$KEY"}"`];
+  const lines = [`curl ${stream ? "-N" : method === "GET" ? "" : `-X ${method}`}`.trim(), quote(`${base}${path}`), `-H "Authorization: Bearer ${key ?? "$KEY"}"`];
   for (const [name, value] of Object.entries(extra(headers, accept))) lines.push(`-H ${quote(`${name}: ${value}`)}`);
-  if (json !== undefined) lines.push("-H 'Content-Type: application/json'", `-d ${quote(JSON.stringify(json))}`);
+  if (json !== undefined) lines.push("-H 'Content-Type: application/json'", `-d ${quote(pretty(json))}`);
   if (form) for (const [name, value] of form) lines.push(isFile(value) ? `-F ${quote(`${name}=@${value.name}`)}` : `-F ${quote(`${name}=${value}`)}`);
   if (accept) lines.push("-o note.ogg");
   return lines.join(" \\\n  ");
+}
+
+/** On one line if it is short. */
+function pretty(json) {
+  const line = JSON.stringify(json);
+  return line.length < 40 ? line : JSON.stringify(json, null, 2).replace(/\n/g, "\n  ");
 }
 
 /** For a POSIX shell. */
@@ -35,11 +41,11 @@ function python({ method, path, json, form, headers = {}, accept, stream }, base
   const given = Object.entries(extra(headers, accept)).map(([name, value]) => `, ${literal(name)}: ${literal(value)}`).join("");
   const parts = [`    ${literal(`${base}${path}`)},`, `    headers={"Authorization": f"Bearer {KEY}"${given}},`];
   lines.push(`KEY = ${key ? literal(key) : 'os.environ["KEY"]'}`, "");
-  if (json !== undefined) parts.push(`    json=${literal(json)},`);
+  if (json !== undefined) parts.push(`    json=${literal(json, "    ")},`);
   if (form) {
     const fields = [...form];
     const texts = Object.fromEntries(fields.filter(([, value]) => !isFile(value)));
-    if (Object.keys(texts).length) parts.push(`    data=${literal(texts)},`);
+    if (Object.keys(texts).length) parts.push(`    data=${literal(texts, "    ")},`);
     parts.push(`    files={${fields.filter(([, value]) => isFile(value)).map(([name, value]) => `${literal(name)}: open(${literal(value.name)}, "rb")`).join(", ")}},`);
   }
   if (stream) parts.push("    stream=True,");
@@ -49,12 +55,15 @@ function python({ method, path, json, form, headers = {}, accept, stream }, base
   return lines.join("\n");
 }
 
-/** A value as Python writes it. */
-function literal(value) {
+/** A value as Python writes it; an object's fields on lines of their own behind `indent`. */
+function literal(value, indent = null) {
   if (value === null || value === undefined) return "None";
   if (value === true) return "True";
   if (value === false) return "False";
   if (Array.isArray(value)) return `[${value.map(literal).join(", ")}]`;
+  if (typeof value === "object" && indent !== null && Object.keys(value).length > 1) {
+    return `{\n${Object.entries(value).map(([name, one]) => `${indent}    ${JSON.stringify(name)}: ${literal(one)},\n`).join("")}${indent}}`;
+  }
   if (typeof value === "object") return `{${Object.entries(value).map(([name, one]) => `${JSON.stringify(name)}: ${literal(one)}`).join(", ")}}`;
   return JSON.stringify(value);
 }
@@ -75,7 +84,7 @@ function javascript({ method, path, json, form, headers = {}, accept, stream }, 
   lines.push("", `const answer = await fetch(${JSON.stringify(`${base}${path}`)}, {`);
   if (method !== "GET") lines.push(`  method: ${JSON.stringify(method)},`);
   lines.push(`  headers: { Authorization: \`Bearer \${KEY}\`${given} },`);
-  if (json !== undefined) lines.push(`  body: JSON.stringify(${JSON.stringify(json)}),`);
+  if (json !== undefined) lines.push(`  body: JSON.stringify(${pretty(json)}),`);
   if (form) lines.push("  body: form,");
   lines.push("});");
   if (stream) lines.push("for await (const chunk of answer.body.pipeThrough(new TextDecoderStream())) {", "  process.stdout.write(chunk);", "}");

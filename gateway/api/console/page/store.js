@@ -8,6 +8,8 @@ const MOST_EVENTS = 2000;
 const RANK = { pending: 0, failed: 1, sent: 2, delivered: 3, read: 4, played: 5 };
 const STATE_FIELDS = ["status", "reason", "sentence", "detail", "since", "next_retry", "until", "action"];
 
+const ACCOUNT_FIELDS = ["jid", "lid", "phone_number", "push_name", "platform"];
+
 /** Events: "sessions", "message" (detail: the message), "event" (detail: one of the journal), "live" (detail: a word). */
 export const bus = new EventTarget();
 export const store = { me: null, sessions: new Map(), messages: new Map(), events: [], live: "waiting" };
@@ -42,13 +44,20 @@ export function close() {
 
 export async function loadSessions() {
   const { sessions } = await get("/api/v1/sessions?limit=1000");
-  store.sessions = new Map(sessions.map((session) => [session.id, session]));
+  store.sessions = new Map(sessions.map((session) => [session.id, merged(session)]));
   tell("sessions");
 }
 
 export function putSession(session) {
-  store.sessions.set(session.id, session);
+  store.sessions.set(session.id, merged(session));
   tell("sessions");
+}
+
+/** An answer may be older than what the stream has told meanwhile: the later state stays. */
+function merged(answer) {
+  const known = store.sessions.get(answer.id);
+  if (!known || new Date(known.since) <= new Date(answer.since)) return answer;
+  return { ...answer, ...picked(known, [...STATE_FIELDS, ...ACCOUNT_FIELDS]) };
 }
 
 export function dropSession(id) {
@@ -94,11 +103,14 @@ function apply({ type, data }) {
   } else if (!store.sessions.has(data.session)) {
     loadSessions().catch(() => {});             // made by another client; the next event tries again
   } else if (type === "status") {
-    patch(data.session, Object.fromEntries(STATE_FIELDS.map((name) => [name, data[name]])));
+    patch(data.session, picked(data, STATE_FIELDS));
   } else if (type === "connected") {
-    const { jid, lid, phone_number, push_name, platform } = data;
-    patch(data.session, { jid, lid, phone_number, push_name, platform });
+    patch(data.session, picked(data, ACCOUNT_FIELDS));
   }
+}
+
+function picked(from, names) {
+  return Object.fromEntries(names.map((name) => [name, from[name]]));
 }
 
 function patch(id, fields) {

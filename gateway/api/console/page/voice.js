@@ -153,7 +153,7 @@ export function mount(signal, [chosen = ""]) {
     const { report } = note;
     if (!report) return show(doctor, h("p.note", icon("info"), "Previewed by this browser; the gateway converts it when it is sent."));
     return show(doctor, h("dl.facts.boxed",
-      h("div", h("dt", "Came as"), h("dd", `${report.codec} · ${(report.sample_rate / 1000).toFixed(1).replace(".0", "")} kHz`)),
+      h("div", h("dt", "Came as"), h("dd", `${codecName(report.codec)} · ${(report.sample_rate / 1000).toFixed(1).replace(".0", "")} kHz`)),
       h("div", h("dt", "Leaves as"), h("dd", `Opus · ${size(report.output_bytes)}`)),
       h("div", h("dt", "Loudness"), h("dd", report.rms_dbfs === null ? "unknown" : `${report.rms_dbfs} dBFS`)),
       h("div", h("dt", "Encoding"), h("dd", report.passthrough ? "kept as it was" : `profile ${report.profile}`))),
@@ -180,18 +180,20 @@ export function mount(signal, [chosen = ""]) {
     if (!heard) return;
     const moment = message.sent_at ?? message.created_at;
     let one = notes.get(message.id);
-    if (!one) {
+    const fresh = !one;
+    if (fresh) {
       const bubble = voiceBubble({ waveform: message.waveform ?? heard.waveform, seconds: message.seconds ?? heard.seconds, audio: heard.audio, side: "out",
         status: message.status, at: moment, name: `Voice note to ${party(message)}` });
       one = { bubble, line: h("p.fate") };
       notes.set(message.id, one);
       chat.querySelector(".nothing")?.remove();
-      chat.append(h("div.sent", { dataset: { id: message.id } }, bubble.element, one.line));
+      chat.append(h("div.outgoing", { dataset: { id: message.id } }, bubble.element, one.line));
     }
     one.bubble.update({ status: message.status, at: moment });
     one.line.classList.toggle("bad", message.status === "failed");
     one.line.textContent = fate(message);
     chat.scrollTop = chat.scrollHeight;
+    if (fresh) one.line.scrollIntoView({ block: "nearest" });
   }
 
   async function send() {
@@ -227,8 +229,13 @@ export function mount(signal, [chosen = ""]) {
 
   return [h("div.heading", h("div", h("h1", "Voice notes"), h("p.lead", "Any audio becomes a native voice note, with waveform and seconds."))),
     h("div.studio",
-      h("div.stack", h("section.card", h("h2", "Sound"), sound, doctor), h("section.card", h("h2", "Send"), form)),
-      h("section.phone", { "aria-label": "Preview" }, h("header", h("span.avatar.small", icon("user", 22)), h("div", peer, h("small", "as seen in WhatsApp"))), chat))];
+      h("section.card", h("h2", "Sound"), sound, doctor),
+      h("section.phone", { "aria-label": "Preview" }, h("header", h("span.avatar.small", icon("user", 22)), h("div", peer, h("small", "as seen in WhatsApp"))), chat),
+      h("section.card", h("h2", "Send"), form))];
+}
+
+function codecName(codec) {
+  return codec.startsWith("pcm") ? "PCM" : codec === "opus" ? "Opus" : codec.toUpperCase().replaceAll("_", " ");
 }
 
 function preferred() {
