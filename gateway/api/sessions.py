@@ -70,7 +70,7 @@ async def shape(call: Call, live: LiveSession) -> SessionShape:
     pace = live.pace
     pacing = {"messages_per_hour": pace.messages_per_hour, "min_gap_seconds": pace.min_gap_seconds,
               "recording_presence": pace.recording_presence, "quiet_hours": pace.quiet_hours, "sent_last_hour": sent}
-    queued = len(await store.messages.queue(live.session.id, 1000))
+    queued = await store.messages.queued(live.session.id)
     return msgspec.convert({**public(live), "pacing": pacing, "queued": queued}, SessionShape)
 
 

@@ -32,7 +32,7 @@ from gateway.store.store import Store
 
 log = structlog.get_logger("gateway.sending")
 
-AHEAD = 4                       # messages of a session prepared ahead of their turn
+AHEAD = 6                       # messages of a session prepared at once, ahead of their turn
 RETRY_SECONDS = (1, 2, 5, 15, 30, 60)
 RESTRICTED_SECONDS = HOUR       # when WhatsApp does not say for how long
 PRESENCE_SECONDS = (0.6, 1.6)   # how long 'recording audio…' is shown
@@ -128,9 +128,8 @@ class Sender:
 
     async def _recover(self) -> None:
         """What was being handed over when the last process ended."""
-        for message in await self._messages.queue(self._session_id, limit=1000):
-            if message.stage == "sending":
-                await self._settle_handed_over(message)
+        for message in await self._messages.handed_over(self._session_id):
+            await self._settle_handed_over(message)
 
     async def _settle_handed_over(self, message: Message) -> None:
         now = self._clock()
@@ -152,42 +151,36 @@ class Sender:
     async def _step(self) -> float | None:
         """Sends at most one message. Seconds until there is something to do again: 0 now, None when woken."""
         now = self._clock()
-        queue = await self._messages.queue(self._session_id)
-        for id_ in self._preparing.keys() - {message.id for message in queue}:
+        heads = await self._messages.heads(self._session_id)
+        following = await self._messages.queue(self._session_id, AHEAD)
+        for id_ in self._preparing.keys() - {message.id for message in (*heads, *following)}:
             self._preparing.pop(id_).cancel()       # cancelled, or settled by somebody else
         waits: list[float] = []
-        blocked: set[str] = set()
-        ahead = 0
-        for message in queue:
-            chat = str(message.chat)
+        for message in heads:
             if message.stage == "unconfirmed":
                 due = await self._settle(message, now)
-                if due is not None:
-                    waits.append(due)
-                    blocked.add(chat)
-                continue
-            if chat in blocked:
-                continue
-            if message.not_before and message.not_before > now:
+                if due is None:
+                    return 0
+                waits.append(due)
+            elif message.not_before and message.not_before > now:
                 waits.append(message.not_before)
-                blocked.add(chat)
-                continue
-            if not await self._may_open(message, now, waits):
-                blocked.add(chat)
-                continue
-            task = self._preparing.get(message.id)
-            if task is None and ahead < AHEAD:
-                task = self._begin_preparing(message)
-            ahead += 1
-            if task is None or not task.done():
-                blocked.add(chat)
-                continue
-            if await self._send_in_pace(message, task, now, waits):
-                return 0
-            blocked.add(chat)
-            if ahead >= AHEAD:
-                break
+            elif await self._may_open(message, now, waits):
+                task = self._prepared_ahead(message)
+                if task is not None and task.done():
+                    for later in following:
+                        self._prepared_ahead(later)
+                    if await self._send_in_pace(message, task, now, waits):
+                        return 0
+                    break                           # the pace is the session's: nobody goes before
         return max(0.01, min(waits) - self._clock()) if waits else None
+
+    def _prepared_ahead(self, message: Message) -> asyncio.Task[Prepared] | None:
+        """Some at a time, so that one slow URL holds up its own chat only."""
+        task = self._preparing.get(message.id)
+        if task is None and message.stage in ("queued", "preparing", "waiting") \
+                and sum(not other.done() for other in self._preparing.values()) < AHEAD:
+            task = self._begin_preparing(message)
+        return task
 
     async def _may_open(self, message: Message, now: float, waits: list[float]) -> bool:
         """While WhatsApp restricts the account, only chats that exist get messages."""

@@ -62,6 +62,10 @@ _ONE = f"SELECT {_LISTED} FROM messages WHERE id = ?"
 _PAYLOAD = "SELECT payload_sealed FROM messages WHERE id = ?"
 _SECRET = "SELECT secret_sealed FROM messages WHERE id = ?"
 _QUEUE = f"SELECT {_LISTED} FROM messages WHERE session_id = ? AND direction = 'out' AND stage <> 'done' ORDER BY seq LIMIT ?"
+_HEADS = f"""SELECT {_LISTED} FROM messages WHERE seq IN (SELECT min(seq) FROM messages
+WHERE session_id = ? AND direction = 'out' AND stage <> 'done' GROUP BY chat) ORDER BY seq LIMIT ?"""
+_SENDING = f"SELECT {_LISTED} FROM messages WHERE session_id = ? AND direction = 'out' AND stage = 'sending' ORDER BY seq"
+_QUEUED = "SELECT count(*) FROM messages WHERE session_id = ? AND direction = 'out' AND stage <> 'done'"
 _UNDONE = f"SELECT {_LISTED} FROM messages WHERE direction = 'out' AND stage <> 'done' ORDER BY seq"
 _OF_WA_ID = f"SELECT {_LISTED} FROM messages WHERE session_id = ? AND wa_id = ? AND direction = ?"
 _SENT_SINCE = """SELECT count(*) AS n, min(handed_at) AS first FROM messages
@@ -117,6 +121,18 @@ class Messages:
     async def queue(self, session_id: str, limit: int = 100) -> list[Message]:
         """Not yet settled, in the order accepted."""
         return [_message(row) for row in await self._database.all(_QUEUE, session_id, limit)]
+
+    async def heads(self, session_id: str, limit: int = 200) -> list[Message]:
+        """The earliest unsettled message of every chat: only they may go next, since a chat's order is kept."""
+        return [_message(row) for row in await self._database.all(_HEADS, session_id, limit)]
+
+    async def handed_over(self, session_id: str) -> list[Message]:
+        """Those of stage `sending`: after a restart, what the last process was about."""
+        return [_message(row) for row in await self._database.all(_SENDING, session_id)]
+
+    async def queued(self, session_id: str) -> int:
+        row = await self._database.one(_QUEUED, session_id)
+        return int(row[0]) if row else 0
 
     async def undone(self) -> list[Message]:
         return [_message(row) for row in await self._database.all(_UNDONE)]

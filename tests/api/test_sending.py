@@ -143,3 +143,43 @@ async def test_a_receipt_that_overtakes_the_acknowledgement_counts(running: Runn
     link.emit(receipt("read", running.links.sent[-1].id))
     held.confirm()
     assert (await running.message(id_, "read"))["sent_at"]
+
+
+async def test_a_slow_url_holds_up_its_own_chat_only(running: Running) -> None:
+    from aiohttp import web
+
+    release = asyncio.Event()
+
+    async def slow(request: web.Request) -> web.Response:
+        await release.wait()
+        return web.Response(status=404)
+
+    app = web.Application()
+    app.router.add_get("/slow.mp3", slow)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    await running.linked()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}/slow.mp3"
+    held = (await running.client.post("/api/v1/messages/audio", {"to": TO, "audioUrl": url})).body["id"]
+    behind = (await running.client.post("/api/v1/messages", {"to": TO, "message": "behind it"})).body["id"]
+    other = (await running.client.post("/api/v1/messages", {"to": "+15550009999", "message": "another chat"})).body["id"]
+    await running.message(other, "sent")
+    assert (await running.client.get(f"/api/v1/messages/{behind}")).body["status"] == "pending"
+    release.set()
+    assert (await running.message(held, "failed"))["error"]["code"] == "fetch_failed"
+    await running.message(behind, "sent")
+    await runner.cleanup()
+
+
+async def test_a_restricted_account_with_a_long_queue_of_new_chats_still_answers_old_ones(running: Running) -> None:
+    _, link = await running.linked()
+    known = (await running.client.post("/api/v1/messages", {"to": TO, "message": "1"})).body["id"]
+    await running.message(known, "sent")
+    link.fail_next_send(SendError("account_restricted", "server returned error 463"))
+    for i in range(120):
+        await running.client.post("/api/v1/messages", {"to": f"+1555000{i:04d}", "message": "new"})
+    answer = (await running.client.post("/api/v1/messages", {"to": TO, "message": "2"})).body["id"]
+    await running.message(answer, "sent")
+    assert len(running.links.sent) == 2
