@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import json
 import os
+import platform
 import random
 import signal
 import socket
@@ -14,6 +15,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +26,21 @@ from gateway.api import app as api
 from gateway.api import console
 from gateway.api.health import VERSION
 from gateway.audio.limits import AudioLimits
-from gateway.audio.pool import Transcoder
 from gateway.config import Settings
 from gateway.dialects.mount import described, mount
 from gateway.errors import ConfigError
 from gateway.link.base import Generations, Links
 from gateway.media.fetch import Fetcher
+from gateway.notify import ServiceManager
 from gateway.services.feed import Feed
 from gateway.services.gateway import Gateway
 from gateway.services.inbox import Inbox
 from gateway.services.keys import Keys
 from gateway.services.ledger import Ledger
 from gateway.services.live import Surroundings
+from gateway.services.liveness import Labels, Liveness
 from gateway.services.maintenance import Maintenance
+from gateway.services.metrics import Metrics, TimedTranscoder
 from gateway.services.outbox import Outbox
 from gateway.services.preparing import Preparing
 from gateway.services.receiving import Receiving
@@ -114,25 +118,29 @@ async def build(settings: Settings, store: Store, links: Links, generations: Gen
         fetcher = await stack.enter_async_context(Fetcher(
             settings.fetch.allow_networks, settings.fetch.total_seconds, settings.fetch.idle_seconds,
             user_agent=f"wagateway/{VERSION}"))
-        transcoder = Transcoder(AudioLimits(max_bytes=settings.audio.max_bytes, max_seconds=settings.audio.max_seconds))
+        metrics = Metrics(store, feed, {"version": VERSION, "python": platform.python_version(),
+                                        "neonize": version("neonize")}, clock)
+        transcoder = TimedTranscoder(AudioLimits(max_bytes=settings.audio.max_bytes, max_seconds=settings.audio.max_seconds),
+                                     metrics.transcoded)
         stack.callback(transcoder.close)
         keys = Keys(store.database, settings.plans, clock)
         ledger = Ledger(store.messages, store.usage, feed)
         preparing = Preparing(settings, fetcher, transcoder)
         around = Surroundings(settings, store, links, feed, ledger, Receiving(store.database, store.messages, ledger, feed),
-                              preparing.prepare, clock, random.Random(), generations)
+                              preparing.prepare, clock, random.Random(), generations, metrics.sending())
 
         def sessions_of_plan(key: Key) -> int:
             return keys.plan(key).sessions
 
         webhooks = WebhookService(store, feed, fetcher, clock)
         sessions = Sessions(around, sessions_of_plan, webhooks)
+        metrics.attach(sessions)
         outbox = Outbox(store, ledger, preparing, keys, clock)
         inbox = Inbox(store, sessions, retention_seconds=settings.media.retention_hours * 3600,
                       max_bytes=max(settings.media.video_max_bytes, settings.media.document_max_bytes), clock=clock)
         maintenance = Maintenance(store, ledger, settings, clock)
-        await stack.enter_async_context(in_background(webhooks.run(), maintenance.run()))
-        yield Gateway(settings, store, feed, keys, sessions, outbox, inbox, preparing, Tickets(clock), webhooks, clock)
+        await stack.enter_async_context(in_background(webhooks.run(), maintenance.run(), metrics.watch_lag()))
+        yield Gateway(settings, store, feed, keys, sessions, outbox, inbox, preparing, Tickets(clock), webhooks, metrics, clock)
 
 
 @asynccontextmanager
@@ -243,19 +251,34 @@ async def serve(settings: Settings) -> int:
                 stack.callback(s.close)
             links, generations = await stack.enter_async_context(real_links(settings))
             gateway = await stack.enter_async_context(build(settings, store, links, generations))
-            await _run(gateway, sockets, stop)
+            await _run(gateway, sockets, stop, _watched_core(gateway))
     return 0
 
 
-async def _run(gateway: Gateway, sockets: list[socket.socket], stop: asyncio.Event) -> None:
-    settings = gateway.settings
+def _watched_core(gateway: Gateway) -> Labels:
+    """The sealed store's counts go to the metrics; what tells which links live is returned."""
+    from gateway.link.alive import running_sessions
+    from gateway.link.sealed_store import SealedStore
+
+    gateway.metrics.sealing = lambda: SealedStore.installed().counts
+    return running_sessions
+
+
+async def _run(gateway: Gateway, sockets: list[socket.socket], stop: asyncio.Event, running: Labels) -> None:
+    settings, manager = gateway.settings, ServiceManager()
+    liveness = Liveness(gateway.store, gateway.sessions, gateway.clock, running)
     server = http_server(gateway)
     serving = asyncio.create_task(server.serve(sockets), name="http")
     await gateway.sessions.start()
+    while not server.started and not serving.done():        # uvicorn tells nobody
+        await asyncio.sleep(0.002)
     note_running(settings.state, sockets)
     log.info("listening", url=url_of(sockets), version=VERSION, sessions=len(gateway.sessions.live()))
+    manager.ready(liveness.status())
     waiting = asyncio.create_task(stop.wait(), name="stop")
-    await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)
+    async with in_background(manager.watch(liveness.check, liveness.status)):
+        await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)
+    manager.stopping()
     log.info("stopping")
     gateway.outbox.stop()
     gateway.feed.stop()

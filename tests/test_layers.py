@@ -21,7 +21,8 @@ MAY_IMPORT = {
     "api": {"words", "config", "audio", "media", "store", "services", "api"},
     "dialects": {"words", "config", "store", "services", "api", "dialects"},
     "sandbox": {"words", "sandbox"},
-    "daemon": {"words", "config", "log", "audio", "media", "store", "link", "services", "api", "dialects"},
+    "notify": {"words"},                    # the service manager's protocol; only the daemon speaks it
+    "daemon": {"words", "config", "log", "notify", "audio", "media", "store", "link", "services", "api", "dialects"},
     "cli": {"words", "config", "log", "audio", "media", "store", "link", "services", "api", "dialects", "sandbox", "daemon", "cli"},
     "__main__": {"cli"},
     "__init__": set(),
@@ -36,6 +37,8 @@ ONLY_IN = {
     "starlette": ("api/", "dialects/"),
     "uvicorn": ("daemon.py", "sandbox/"),
     "typer": ("cli/",),
+    "prometheus_client": ("services/metrics.py",),
+    "sdnotify": ("notify.py",),
 }
 
 

@@ -17,14 +17,14 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.api import docs, health, inbox, keys, messages, openapi, sessions, stream, voice, webhooks
+from gateway.api import docs, health, inbox, keys, messages, metrics, openapi, sessions, stream, voice, webhooks
 from gateway.api.http import Endpoint, Group, Native, Style, serve
 from gateway.api.shapes import ErrorEnvelope
 from gateway.errors import GatewayError
 from gateway.services.gateway import Gateway
 
 NATIVE = Native()
-ENDPOINTS: list[Endpoint] = [*health.ENDPOINTS, *sessions.ENDPOINTS, *messages.ENDPOINTS, *inbox.ENDPOINTS, *voice.ENDPOINTS,
+ENDPOINTS: list[Endpoint] = [*health.ENDPOINTS, *metrics.ENDPOINTS, *sessions.ENDPOINTS, *messages.ENDPOINTS, *inbox.ENDPOINTS, *voice.ENDPOINTS,
                              *stream.ENDPOINTS, *keys.ENDPOINTS, *webhooks.ENDPOINTS]
 GROUP = Group(
     "The native API", ENDPOINTS, error=ErrorEnvelope,

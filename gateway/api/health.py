@@ -20,8 +20,7 @@ async def healthz(call: Call) -> Response:
 async def readyz(call: Call) -> Response:
     problems = []
     try:
-        async with call.gateway.store.database.transaction() as tx:
-            await tx.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('written', ?)", b"%d" % call.gateway.clock())
+        await call.gateway.store.probe(call.gateway.clock())
     except GatewayError as error:
         problems.append(error.message)
     counts = await call.gateway.store.sessions.counts()

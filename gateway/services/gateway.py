@@ -9,6 +9,7 @@ from gateway.config import Settings
 from gateway.services.feed import Feed
 from gateway.services.inbox import Inbox
 from gateway.services.keys import Keys
+from gateway.services.metrics import Metrics
 from gateway.services.outbox import Outbox
 from gateway.services.preparing import Preparing
 from gateway.services.sessions import Sessions
@@ -29,4 +30,5 @@ class Gateway:
     preparing: Preparing
     tickets: Tickets
     webhooks: WebhookService
+    metrics: Metrics
     clock: Callable[[], float]

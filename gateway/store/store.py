@@ -36,6 +36,12 @@ class Store:
     vault: Vault
     folder: Path                        # of the sessions' sealed files
 
+    async def probe(self, now: float) -> None:
+        """Writes and reads. Raises GatewayError('storage_unavailable')."""
+        async with self.database.transaction() as tx:
+            await tx.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('written', ?)", b"%d" % now)
+        await self.database.one("SELECT value FROM meta WHERE name = 'written'")
+
     def session_path(self, session_id: str) -> Path:
         return self.folder / f"{session_id}.db"
 
