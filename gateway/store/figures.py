@@ -16,10 +16,10 @@ class Figures:
 
     async def queue(self) -> dict[str, tuple[int, float | None]]:
         """By stage: how many messages wait, and since when the oldest does (unix seconds)."""
-        return {stage: (0, None) for stage in STAGES} | {
+        return dict.fromkeys(STAGES, (0, None)) | {
             row[0]: (row[1], row[2]) for row in await self._database.all(_QUEUE)}
 
     async def deliveries(self) -> dict[str, tuple[int, float | None]]:
         """Webhook deliveries that wait or were parked, likewise."""
-        return {status: (0, None) for status in ("waiting", "parked")} | {
+        return dict.fromkeys(("waiting", "parked"), (0, None)) | {
             row[0]: (row[1], row[2]) for row in await self._database.all(_DELIVERIES)}
