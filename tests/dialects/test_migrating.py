@@ -19,7 +19,8 @@ PAGE = (Path(__file__).parents[2] / "docs" / "migrating.md").read_text("utf-8")
 SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 CURL = 'curl() { command curl --silent --show-error --fail-with-body "$@"; echo; }\nset -e\n'
-PRINTED = {"svara": "queued 1000000000", "sendapi": "True", "wawp": " 1", "waha": "SERVER", "evolution": "imageMessage", "wuzapi": "Sent "}
+PRINTED = {"svara": "queued 1000000000", "sendapi": "True", "wawp": " 1", "waha": "SERVER", "evolution": "imageMessage",
+           "wuzapi": "Sent "}
 
 
 def names(dialect: Dialect) -> list[str]:

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 import structlog
 
+from gateway.api.app import ENDPOINTS
 from gateway.api.openapi import document
 from gateway.config import Dialects
 from gateway.dialects import svara, waha
@@ -37,6 +38,12 @@ def test_two_that_want_the_same_place_are_refused_by_name() -> None:
     other = replace(svara.SVARA, name="other", roots=("/api",))
     with pytest.raises(ConfigError, match="waha and other would both answer at /api"):
         owners_of_roots([waha.WAHA, other], "svara")
+
+
+def test_nothing_of_our_own_lies_where_a_dialect_answers() -> None:
+    ours = {e.path for e in ENDPOINTS} | {"/openapi.json", "/docs", "/metrics", "/console/x"}
+    taken = [*(f"/{name}" for name in NAMES), *owners_of_roots(DIALECTS, "svara")]
+    assert [path for path in ours if not path.startswith("/api/v1/") and any(path.startswith(f"{root}/") for root in taken)] == []
 
 
 async def test_start_up_says_which_paths_are_whose(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ async def test_a_new_session_is_pending_with_a_qr_and_its_end(running: Running) 
     assert UTC.fullmatch(answer.body["qr_expires_at"])
     assert UTC.fullmatch(answer.body["created_at"])
     assert answer.body["qr_expires_at"] > answer.body["created_at"]
-    assert running.gateway.sessions.live()[0].session.webhook_url == "https://example.com/hook"
+    assert [hook.url for hook in await running.gateway.webhooks.all(running.key)] == ["https://example.com/hook"]
 
 
 async def test_a_name_is_required_and_a_webhook_must_be_a_url(running: Running) -> None:
