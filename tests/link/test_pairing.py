@@ -100,20 +100,22 @@ async def test_a_pairing_code_links_as_well_as_a_scan(stage: RealStage) -> None:
     await stage.opened()
 
 
-@pytest.mark.parametrize(("fault", "reason"), [
+ENDINGS: list[tuple[dict[str, Any], str]] = [
     ({"kind": "pairing", "mode": "passkey-at-start"}, "passkey_required"),
     ({"kind": "pairing", "mode": "outdated"}, "client_outdated"),
     ({"kind": "pairing", "mode": "no-multidevice"}, "pair_error"),
     ({"kind": "connect", "mode": "refuse"}, "no_network_pairing"),
-])
-async def test_an_attempt_that_cannot_succeed_ends_with_its_reason(
-        stage: RealStage, fault: dict[str, Any], reason: str) -> None:
-    await stage.fault(**fault)
-    told = await ending(stage.links.pair(stage.file))
-    assert isinstance(told[-1], PairingEnded), told
-    assert told[-1].reason == reason
-    assert [event for event in told if isinstance(event, Paired)] == []
-    assert children(stage.remote.process.pid) == []
+]
+
+
+async def test_an_attempt_that_cannot_succeed_ends_with_its_reason(stage: RealStage) -> None:
+    for fault, reason in ENDINGS:
+        await stage.fault(times=1, **fault)
+        told = await ending(stage.links.pair(stage.file))
+        assert isinstance(told[-1], PairingEnded), told
+        assert told[-1].reason == reason
+        assert [event for event in told if isinstance(event, Paired)] == []
+        assert children(stage.remote.process.pid) == []
 
 
 async def test_an_account_that_is_asked_for_a_passkey_ends_the_attempt(stage: RealStage) -> None:
