@@ -270,7 +270,7 @@ async def _run(gateway: Gateway, sockets: list[socket.socket], stop: asyncio.Eve
     server = http_server(gateway)
     serving = asyncio.create_task(server.serve(sockets), name="http")
     await gateway.sessions.start()
-    while not server.started and not serving.done():        # uvicorn tells nobody
+    while not server.started and not serving.done():        # noqa: ASYNC110 - uvicorn tells nobody
         await asyncio.sleep(0.002)
     note_running(settings.state, sockets)
     log.info("listening", url=url_of(sockets), version=VERSION, sessions=len(gateway.sessions.live()))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -33,6 +34,8 @@ log = structlog.get_logger("gateway.metrics")
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 LAG_EVERY_SECONDS = 1.0
+_STEPS = ("accepted", "sent", "delivered", "read", "played")
+_REMEMBERED = 20_000            # messages whose last step is known
 OUTCOMES = ("accepted", "sent", "delivered", "read", "played", "failed")
 KINDS = ("text", "ptt", "audio", "image", "video", "document", "reaction", "revoke", "sticker", "location", "contact", "other")
 # Sound formats that people send, as FFmpeg names their decoders' families; the rest is "other".
@@ -83,10 +86,11 @@ class Metrics:
         self._to_delivered = seconds("ack_to_delivered", "From the acknowledgement to the delivery receipt.", _PEOPLE)
         self._to_played = seconds("delivered_to_played", "From delivery to a voice note's played receipt.", _PEOPLE)
         self._handing_over = seconds("ack", "The core's call alone: upload, hand-over and acknowledgement.", _WORK)
-        self._prepared = seconds("prepare", "Fetching and converting what a message carries, by kind.", _WORK, "kind")
+        self._prepared = seconds("prepare", "Fetching and converting what was accepted as a URL, by kind.", _WORK, "kind")
         self._transcoded = seconds("transcode", "Converting sound, with the wait for a free core, by its codec.", _WORK, "codec")
         self._committed = seconds("store_commit", "One commit of the gateway's database.", _SHORT)
         self._lag = seconds("loop_lag", "How late the event loop ran what was due; looked at every second.", _SHORT)
+        self._last: OrderedDict[str, str] = OrderedDict()
         self._start_at_zero()
         store.database.commit_seconds = self._committed.observe
         feed.listen(self._handle_event)
@@ -126,25 +130,37 @@ class Metrics:
         self._received.labels(kind if kind in KINDS else "other").inc()
 
     def _count_receipt(self, data: Mapping[str, Any]) -> None:
-        status, stage = data["status"], data["stage"]
+        id_, status = str(data["id"]), str(data["status"])
+        before = self._last.pop(id_, None)
         if status == "pending":
-            if stage == "queued" and not data["attempts"]:
+            if data["stage"] == "queued" and not data["attempts"]:
                 self._messages.labels("accepted").inc()
-            return
-        if status == "failed":
+            self._remember(id_, "accepted")
+        elif status == "failed":
             self._messages.labels("failed").inc()
             code = (data["error"] or {}).get("code", "")
             self._failures.labels(code if code in TABLE else "other").inc()
-            return
-        # A receipt proves the steps before it and carries their times: those that came to be just now are equal to its own.
-        at = data[f"{status}_at"]
-        for outcome, since, histogram in (("sent", "created_at", self._to_ack), ("delivered", "sent_at", self._to_delivered),
-                                          ("read", None, None), ("played", "delivered_at", self._to_played)):
-            if data[f"{outcome}_at"] != at or data["at"] != at or (outcome == "read" and status == "played"):
-                continue
-            self._messages.labels(outcome).inc()
-            if histogram is not None and since is not None and data[since] and outcome == status:
-                histogram.observe(max(0.0, parse_iso(at) - parse_iso(data[since])))
+            self._remember(id_, "accepted")             # a late receipt may still prove the opposite
+        else:
+            # A receipt also proves the steps before it. Of a message from before the restart only this step is known to be new.
+            steps = _STEPS[_STEPS.index(before) + 1:_STEPS.index(status) + 1] if before else (status,)
+            for step in steps:
+                if step != "read" or status == "read":      # a voice note is played without a read receipt
+                    self._messages.labels(step).inc()
+            self._remember(id_, status)
+            self._time(status, data)
+
+    def _remember(self, id_: str, step: str) -> None:
+        self._last[id_] = step
+        if len(self._last) > _REMEMBERED:
+            self._last.popitem(last=False)
+
+    def _time(self, status: str, data: Mapping[str, Any]) -> None:
+        for step, since, histogram in (("sent", "created_at", self._to_ack), ("delivered", "sent_at", self._to_delivered),
+                                       ("played", "delivered_at", self._to_played)):
+            if step == status and data[since]:
+                # Receipts come with WhatsApp's whole seconds: one of the same second may lie before its own send.
+                histogram.observe(max(0.0, parse_iso(data[f"{status}_at"]) - parse_iso(data[since])))
 
     async def watch_lag(self) -> None:
         """Until cancelled."""

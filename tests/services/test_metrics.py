@@ -95,7 +95,6 @@ async def test_sound_is_timed_by_its_codec(running: Running) -> None:
         await running.message((await response.json())["id"], "sent")
     samples = await read(running)
     assert of(samples, "wagateway_transcode_seconds_count", codec="mp3") == 1
-    assert of(samples, "wagateway_prepare_seconds_count", kind="ptt") == 1
 
 
 async def test_the_event_streams_that_are_read_are_counted(running: Running) -> None:
