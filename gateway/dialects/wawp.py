@@ -114,9 +114,10 @@ WAWP = Dialect(
                  SendVoice, tag="Wawp", answer=dict[str, Any],
                  errors=("session_not_found", "session_not_connected", "invalid_recipient", "not_audio", "fetch_failed"),
                  max_body=body_limit("ptt"),
-                 example={"instance_id": "my-session", "access_token": "wag_…", "chatId": "237612345678@c.us",
-                          "file[url]": "https://example.com/hello.mp3", "convert": True},
-                 description="Fields in a JSON body, a form or the query; the file nested or as `file[url]`."),
+                 example={"instance_id": "my-session", "chatId": "237612345678@c.us", "convert": True,
+                          "file": {"url": "https://example.com/hello.mp3", "filename": "hello.mp3", "mimetype": "audio/mpeg"}},
+                 description="Fields in a JSON body, a form or the query; the file nested or as `file[url]`. The key may be in "
+                             "the body too, as `access_token`."),
     ),
     unsupported=(
         Unsupported("*", "/v2/send/{kind}", "POST /api/v1/messages or /api/v1/messages/media"),

@@ -52,8 +52,8 @@ async def test_the_snippets_run_with_another_base_and_key(running: Running, dial
             environment["BASE"] = environment["BASE"].replace("http://127.0.0.1:8080", running.client.url)
             continue
         command = ["bash", "-c", CURL + text] if language == "sh" else [sys.executable, "-c", text]
-        process = await asyncio.create_subprocess_exec(*command, env=environment, cwd=tmp_path, stdout=-1, stderr=-1)
-        out, err = await asyncio.wait_for(process.communicate(), 20)
+        process = await asyncio.create_subprocess_exec("timeout", "20", *command, env=environment, cwd=tmp_path, stdout=-1, stderr=-1)
+        out, err = await process.communicate()
         printed = out.decode()
         assert process.returncode == 0, f"{text}\n{printed}\n{err.decode()}"
         if language == "sh":
