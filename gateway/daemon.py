@@ -101,7 +101,7 @@ async def real_links(settings: Settings) -> AsyncIterator[tuple[Links, Generatio
     sealed.on_failure = lambda what, sentence: log.error("sealed_store_failure", what=what, text=sentence)
     await asyncio.to_thread(sealed.self_test, settings.state)
     links = NeonizeLinks(sealed, proxy=settings.whatsapp.proxy or None,
-                         device_name=settings.whatsapp.device_name, spare=True)
+                         device_name=settings.whatsapp.device_name)
     try:
         yield links, FileGenerations(sealed)
     finally:

@@ -251,10 +251,13 @@ async def _stay(auto_scan: bool, state: Path | None, port: int, config: Path | N
 
 Link a session, then scan its code with the virtual phone +{OWNER}:
 
-  curl -X POST {daemon.url}/api/v1/sessions -H 'Authorization: Bearer {daemon.key}' \\
-       -H 'Content-Type: application/json' -d '{{"session_key": "first"}}'
-  curl {daemon.url}/api/v1/sessions/first/qr -H 'Authorization: Bearer {daemon.key}'
-  curl -X POST {whatsapp.control_url}/scan -d '{{"phone": "{OWNER}", "qr": "THE code FIELD"}}'
+  export URL={daemon.url} WHATSAPP={whatsapp.control_url}
+  export KEY={daemon.key}
+  curl $URL/api/v1/sessions -H "Authorization: Bearer $KEY" -H 'Content-Type: application/json' -d '{{"session_key": "first"}}'
+  curl $URL/api/v1/sessions/first/qr -H "Authorization: Bearer $KEY"
+  curl $WHATSAPP/scan -d '{{"phone": "{OWNER}", "qr": "THE code FIELD"}}'
+
+Or: wagateway link first --url $URL --key $KEY
 
 {hint} Ctrl+C ends it.""",
                       soft_wrap=True)

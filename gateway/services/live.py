@@ -86,8 +86,24 @@ class LiveSession:
             if self.state.is_terminal and self.state.status is Status.FAILED:
                 self._log.info("session_tried_again", reason=self.state.reason.code)
             await self._become(self._hold())
-        elif self.state.status is Status.PENDING:
+        elif self.state.status is Status.PENDING and not await self._find_paired():
             await self._set_state("qr_expired", detail="The daemon was restarted while a code waited.")
+
+    async def _find_paired(self) -> bool:
+        """The phone may have accepted in the moment in which the last process ended: then the keys are in the file."""
+        file = self._file()
+        if not file.path.exists():
+            return False
+        try:
+            account = await self._around.links.link(file, lambda event: None).account()
+        except LinkError as error:
+            self._log.warning("session_file_not_read", error=error.text)
+            return False
+        if account is None:
+            return False
+        await self._update(jid=account.jid, lid=account.lid, push_name=account.push_name, platform=account.platform, generation=0)
+        await self._become(self._hold())
+        return True
 
     async def relink(self, phone: str | None = None) -> None:
         """A fresh attempt to link; whatever went on before ends first, on the phone's list of devices too."""
@@ -382,6 +398,9 @@ class LiveSession:
                 await self._set_state("keepalive_timeout")
             case events.KeepAliveRestored():
                 await self._set_state("connected")
+            case events.ConnectFailed() if event.detail.startswith("store_damaged: "):
+                await self._set_state("store_damaged", detail=event.detail.removeprefix("store_damaged: "))
+                return None
             case events.ConnectFailed():
                 return "no_network", event.detail, None
             case events.StreamError():
@@ -423,7 +442,11 @@ class LiveSession:
         await self._set_state("connected")
 
     async def _note_account(self, link: Link) -> None:
-        account = await link.account()
+        try:
+            account = await link.account()
+        except LinkError as error:
+            self._log.warning("account_not_read", error=error.text)
+            return
         s = self.session
         if account is not None and (account.jid, account.lid, account.push_name) != (s.jid, s.lid, s.push_name):
             await self._update(jid=account.jid, lid=account.lid, push_name=account.push_name,

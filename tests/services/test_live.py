@@ -1,0 +1,44 @@
+"""One session's life, where HTTP does not show it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gateway.events import ConnectFailed
+from gateway.link.base import SessionFile
+from tests.link.fake_link import FakeLinks
+from tests.running import FAST, Running, run_gateway, until
+
+
+async def test_a_crash_right_after_the_phone_accepted_does_not_lose_the_link(tmp_path: Path) -> None:
+    """The keys are in the file before our row says so."""
+    links = FakeLinks()
+    async with run_gateway(tmp_path / "s", FAST, links) as running:
+        made = (await running.client.post("/api/v1/sessions", {"session_key": "a"})).body
+        await until(lambda: links.pairings)
+        links.pairing(made["id"]).show_qr()
+        path = links.pairing(made["id"]).file.path
+    path.touch()
+    links.link_account(SessionFile(made["id"], path, bytes(32)))
+    async with run_gateway(tmp_path / "s", FAST, links) as running:
+        live, = running.gateway.sessions.live()
+        await until(live.usable.is_set)
+        assert live.session.phone_number == "+15550001111"
+
+
+async def test_a_code_that_waited_at_a_restart_is_told_as_expired(tmp_path: Path) -> None:
+    links = FakeLinks()
+    async with run_gateway(tmp_path / "s", FAST, links) as running:
+        await running.client.post("/api/v1/sessions", {"session_key": "a"})
+    async with run_gateway(tmp_path / "s", FAST, links) as running:
+        live, = running.gateway.sessions.live()
+        assert live.state.reason.code == "qr_expired"
+
+
+async def test_a_file_that_does_not_open_ends_the_session_and_not_the_daemon(running: Running) -> None:
+    id_, link = await running.linked()
+    link.emit(ConnectFailed("store_damaged: the file is damaged"))
+    live, = running.gateway.sessions.live()
+    await until(lambda: live.state.reason.code == "store_damaged")
+    assert live.state.detail == "the file is damaged"
+    assert (await running.client.get("/healthz")).status == 200
