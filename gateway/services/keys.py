@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -62,8 +63,9 @@ class Keys:
         now = self._clock()
         if now - self._noted.get(key.id, 0) > _NOTE_USE_EVERY:
             self._noted[key.id] = now
-            async with self._database.transaction() as tx:
-                await self._rows.used(tx, key.id, now)
+            with contextlib.suppress(GatewayError):         # a full disk is no reason to refuse somebody who only looks
+                async with self._database.transaction() as tx:
+                    await self._rows.used(tx, key.id, now)
         return key
 
     @staticmethod

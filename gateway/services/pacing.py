@@ -41,7 +41,7 @@ class Pace:
         if quiet is None:
             return at
         begin, end = quiet
-        local = datetime.fromtimestamp(at).astimezone()
+        local = datetime.fromtimestamp(at)          # without its offset, so that a change of the clocks is counted right
         minute = local.hour * 60 + local.minute
         inside = begin <= minute < end if begin <= end else minute >= begin or minute < end
         if not inside:

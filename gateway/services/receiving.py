@@ -44,7 +44,7 @@ class Receiving:
         status = _STATUS_OF.get(receipt.type)
         if status is None:
             return
-        at = float(receipt.timestamp) if 0 < receipt.timestamp <= now + 300 else now
+        at = _believable(receipt.timestamp, now)
         async with self._database.transaction() as tx:
             for wa_id in receipt.ids:
                 message = await self._messages.of_wa_id(tx, session.id, wa_id)
@@ -62,6 +62,7 @@ class Receiving:
 
     async def _store(self, tx: Transaction, session: Session, received: Received, now: float) -> None:
         sender = received.pn or received.lid or received.key.sender or received.key.chat
+        at = _believable(received.timestamp, now)
         chat = received.key.chat
         listed = chat
         if chat.server == "lid" and received.pn is not None and not received.from_me:
@@ -71,8 +72,8 @@ class Receiving:
                        str(received.key.sender) if received.key.sender else "")
         new = await self._messages.arrive(
             tx, id=id_, owner=session.owner, session_id=session.id, kind=received.kind, chat=listed, sender=sender,
-            sender_lid=received.lid, wa_id=received.key.id, facts=facts_of(received), payload=msgspec.msgpack.encode(body),
-            at=now, sent_at=float(received.timestamp))
+            sender_lid=received.lid, wa_id=received.key.id, facts=facts_of(received, at),
+            payload=msgspec.msgpack.encode(body), at=now, sent_at=at)
         if not new:
             return
         message = await self._messages.one(id_, tx)
@@ -87,9 +88,14 @@ class Receiving:
                 "message": "A message could not be decrypted; its sender was asked to send it again."})
 
 
-def facts_of(received: Received) -> dict[str, Any]:
+def _believable(timestamp: int, now: float) -> float:
+    """A time that somebody else wrote: one that is not, or lies ahead, is now."""
+    return float(timestamp) if 0 < timestamp <= now + 300 else now
+
+
+def facts_of(received: Received, at: float) -> dict[str, Any]:
     """What may be listed of an arrival without its content."""
-    facts: dict[str, Any] = {"from_me": received.from_me, "push_name": received.push_name, "timestamp": iso(received.timestamp)}
+    facts: dict[str, Any] = {"from_me": received.from_me, "push_name": received.push_name, "timestamp": iso(at)}
     if received.media:
         facts |= {"mimetype": received.media.mimetype, "size": received.media.file_length}
     if received.seconds:

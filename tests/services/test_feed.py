@@ -1,0 +1,112 @@
+"""The feed: stored first, told second; every reader gets its own events once, in order, or is let go."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from gateway.services import feed as module
+from gateway.services.feed import Feed, Revoked, SlowReader, Stopping, Subscription
+from gateway.store.store import Store
+
+
+@pytest.fixture
+async def feed(store: Store) -> Feed:
+    feed = Feed(store.journal)
+    await feed.start()
+    return feed
+
+
+async def tell(store: Store, feed: Feed, number: int, *, owner: str = "o", session: str = "s", type: str = "message") -> None:
+    async with store.database.transaction() as tx:
+        await feed.tell(tx, owner=owner, session_id=session, type=type, at=float(number), data={"n": number})
+
+
+async def drain(subscription: Subscription) -> None:
+    async for _ in subscription.events():
+        pass
+
+
+async def write_and_fail(store: Store, feed: Feed) -> None:
+    async with store.database.transaction() as tx:
+        await feed.tell(tx, owner="o", session_id="s", type="message", at=1.0, data={"n": 1})
+        raise RuntimeError
+
+
+async def take(subscription: Subscription, count: int) -> list[Any]:
+    got: list[Any] = []
+    async with asyncio.timeout(5):
+        async for event in subscription.events():
+            got.append(event.data["n"])
+            if len(got) == count:
+                return got
+    return got
+
+
+async def test_nothing_is_told_that_was_not_committed(store: Store, feed: Feed) -> None:
+    subscription = feed.subscribe()
+    with pytest.raises(RuntimeError):
+        await write_and_fail(store, feed)
+    await tell(store, feed, 2)
+    assert await take(subscription, 1) == [2]
+
+
+async def test_a_reader_that_resumes_while_events_come_gets_each_once(store: Store, feed: Feed) -> None:
+    for number in range(600):                           # more than one page of the journal
+        await tell(store, feed, number)
+    subscription = feed.subscribe(after=0)
+
+    async def more() -> None:
+        for number in range(600, 650):
+            await tell(store, feed, number)
+
+    writing = asyncio.create_task(more())
+    assert await take(subscription, 650) == list(range(650))
+    await writing
+
+
+async def test_readers_get_what_is_theirs(store: Store, feed: Feed) -> None:
+    mine, session, typed = feed.subscribe(owner="a"), feed.subscribe(session_id="a1"), feed.subscribe(types=("qr",), after=0)
+    for number, (owner, its_session, type_) in enumerate((("a", "a1", "message"), ("b", "b1", "qr"), ("a", "a2", "qr"))):
+        await tell(store, feed, number, owner=owner, session=its_session, type=type_)
+    assert await take(mine, 2) == [0, 2]
+    assert await take(session, 1) == [0]
+    assert await take(typed, 2) == [1, 2]
+
+
+async def test_one_that_lags_is_let_go_after_what_it_had_room_for(store: Store, feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "QUEUE", 5)
+    slow, fast = feed.subscribe(), feed.subscribe()
+    reading = asyncio.create_task(take(fast, 8))
+    for number in range(8):
+        await tell(store, feed, number)
+        await asyncio.sleep(0)
+    assert await reading == list(range(8))
+    assert await take(slow, 5) == list(range(5))
+    with pytest.raises(SlowReader):
+        await drain(slow)
+
+
+async def test_every_reader_gets_its_end_and_new_ones_at_once(store: Store, feed: Feed) -> None:
+    keyed, other = feed.subscribe(key_id="k1"), feed.subscribe(key_id="k2", session_id="s")
+    feed.end_key("k1")
+    with pytest.raises(Revoked):
+        await take(keyed, 1)
+    feed.end_session("s", Stopping())
+    with pytest.raises(Stopping):
+        await take(other, 1)
+    feed.stop()
+    with pytest.raises(Stopping):
+        await take(feed.subscribe(), 1)
+    for subscription in (keyed, other):
+        feed.close(subscription)
+    assert feed.readers == 1
+
+
+async def test_the_head_survives_a_restart_of_the_feed(store: Store, feed: Feed) -> None:
+    await tell(store, feed, 1)
+    again = Feed(store.journal)
+    await again.start()
+    assert again.head == feed.head > 0
