@@ -21,6 +21,7 @@ async def populate(running: Running) -> None:
     running.links.not_on_whatsapp.add("447700900999")
     sent = await running.client.post("/api/v1/messages", {"to": "+237612345678", "message": "Hello!", "session": "main"})
     await running.message(sent.body["id"], "sent")
+    await running.client.post("/api/v1/webhooks", {"url": "http://127.0.0.1:9/hook", "types": ["message", "receipt"]})
     failed = await running.client.post("/api/v1/messages", {"to": "+447700900999", "message": "?", "session": "main"})
     await running.message(failed.body["id"], "failed")
 
@@ -40,6 +41,8 @@ async def test_every_view_is_accessible_and_fits_in_both_themes_and_on_a_phone(
             if view == "voice":
                 await page.set_input_files("#file", {"name": "tone.wav", "mimeType": "audio/wav", "buffer": tone_wav})
                 await page.locator(".preview .bubble").wait_for()
+            if view == "webhooks":
+                await page.get_by_role("cell", name="waiting").first.wait_for()
             if view == "messages":
                 await page.locator("button.row.failed").click()
                 await page.locator(".timeline").wait_for()

@@ -80,11 +80,17 @@ function actions(session, name) {
   return h("footer",
     session.status === "pending" ? button("code", "button.primary", "qr", "Show the code", () => linkDialog(session.id)) : null,
     linkable ? button("relink", "button.primary", "refresh", "Relink", () => linkDialog(session.id, { fresh: true })) : null,
-    isStopped(session) && linked ? button("connect", "button.primary", "power", "Connect", act("connect")) : null,
+    isStopped(session) && linked ? [button("connect", "button.primary", "power", "Connect", act("connect")),
+      button("relink", "button", "refresh", "Relink", () => relinkStopped(session, name))] : null,
     linked && !isStopped(session) && !linkable ? button("stop", "button", "power", "Disconnect", act("disconnect")) : null,
     session.status === "connected" ? h("a.button", { href: `#/voice/${session.id}`, "aria-label": `Send a voice note: ${name}` }, icon("mic", 16), "Voice note") : null,
     busyButton("button.ghost.danger.square.last", { dataset: { focus: `delete-${session.id}` }, "aria-label": `Delete ${name}`, title: "Delete" },
       () => deleteSession(session, name), icon("trash")));
+}
+
+async function relinkStopped(session, name) {
+  const yes = await confirm(`Relink ${name}?`, `${session.phone_number} is unlinked first. What waits in its outbox leaves once a phone is linked again.`, "Relink");
+  if (yes) linkDialog(session.id, { fresh: true });
 }
 
 async function deleteSession(session, name) {
