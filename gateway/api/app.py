@@ -103,7 +103,8 @@ def build(gateway: Gateway, more: Sequence[BaseRoute] = (), *, described: Sequen
         middleware.append(Middleware(
             CORSMiddleware, allow_origins=list(gateway.settings.server.cors_origins), max_age=600,
             allow_methods=["GET", "POST", "PATCH", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "X-Api-Key", "apikey", "Token",
+                           "access-token"],
             expose_headers=["X-Request-Id", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "Retry-After"]))
     endpoints = [*ENDPOINTS, openapi.endpoint([GROUP, *described]), *docs.ENDPOINTS]
     handlers: dict[Any, Any] = {HTTPException: http_error, Exception: failed}
