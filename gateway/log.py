@@ -65,7 +65,7 @@ def configure(level: str, format: str, stream: TextIO | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for noisy in ("asyncio", "aiosqlite", "uvicorn.access", "multipart", "python_multipart", "sse_starlette"):
+    for noisy in ("asyncio", "aiosqlite", "uvicorn.access", "uvicorn.error", "multipart", "python_multipart", "sse_starlette"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
