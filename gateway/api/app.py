@@ -24,8 +24,8 @@ from gateway.errors import GatewayError
 from gateway.services.gateway import Gateway
 
 NATIVE = Native()
-ENDPOINTS: list[Endpoint] = [*health.ENDPOINTS, *metrics.ENDPOINTS, *sessions.ENDPOINTS, *messages.ENDPOINTS, *inbox.ENDPOINTS,
-                             *voice.ENDPOINTS, *stream.ENDPOINTS, *keys.ENDPOINTS, *webhooks.ENDPOINTS]
+ENDPOINTS: list[Endpoint] = [*sessions.ENDPOINTS, *messages.ENDPOINTS, *inbox.ENDPOINTS, *voice.ENDPOINTS, *stream.ENDPOINTS,
+                             *webhooks.ENDPOINTS, *keys.ENDPOINTS, *health.ENDPOINTS, *metrics.ENDPOINTS]
 GROUP = Group(
     "The native API", ENDPOINTS, error=ErrorEnvelope,
     security={"bearer": {"type": "http", "scheme": "bearer", "description": "An API key: `wagateway keys create NAME`."},

@@ -41,7 +41,7 @@ class SendText(Strict):
 
 
 class SendMedia(Strict):
-    """`mediaUrl`: http, https or data:; or a part named `file` in a form."""
+    """`mediaUrl`: http, https or `data:`, or a part named `file` in a form."""
 
     to: str
     mediaType: Literal["image", "video", "document"]
@@ -53,7 +53,7 @@ class SendMedia(Strict):
 
 
 class SendAudio(Strict):
-    """`audioUrl`: http, https or data:; or a part named `file` in a form. `ptt`: a voice note, else an audio file. `profile`:
+    """`audioUrl`: http, https or `data:`, or a part named `file` in a form. `ptt`: a voice note, else an audio file. `profile`:
     the voice note's encoder profile; left out: the daemon's."""
 
     to: str

@@ -17,7 +17,7 @@ OGG = "audio/ogg"
 
 
 class Inspect(Strict):
-    """`url`: http, https or data:; or a part named `file` in a form."""
+    """`url`: http, https or `data:`, or a part named `file` in a form."""
 
     url: str = ""
     profile: Literal["native", "plain16", "music"] | None = None

@@ -11,6 +11,7 @@ import contextvars
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import structlog
@@ -192,7 +193,6 @@ class LiveSession:
                 self.state = replace(state, since=before.since)
             else:
                 await self._store_state(before, state, now)
-                self.state = state
             if state.status is Status.CONNECTED:
                 self.usable.set()
         await self._tell_changed()
@@ -200,6 +200,8 @@ class LiveSession:
     async def _store_state(self, before: SessionState, state: SessionState, now: float) -> None:
         sessions, id_, public = self._around.store.sessions, self.session.id, state.public()
         async with self._around.store.database.transaction() as tx:
+            # First of what the commit does: who subscribes right after it is not told of the change and has to see it.
+            tx.on_commit(partial(setattr, self, "state", state))
             await sessions.set_state(tx, id_, state)
             await self._tell(tx, "status", now, public)
             if state.status is Status.CONNECTED:

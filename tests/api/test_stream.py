@@ -50,6 +50,27 @@ async def test_one_stream_tells_of_all_sessions_of_a_key_and_of_no_other(running
             await asyncio.wait_for(anext(foreign), 0.3)
 
 
+async def test_who_comes_while_a_change_is_being_told_sees_it(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, a subscriber between the commit of a change and its being taken over saw the old state, and never the new one."""
+    session, link = await running.linked()
+    sessions, reached, go_on = running.gateway.store.sessions, asyncio.Event(), asyncio.Event()
+    read = sessions.one
+
+    async def slow(*arguments: Any) -> Any:
+        reached.set()
+        await go_on.wait()
+        return await read(*arguments)
+
+    monkeypatch.setattr(sessions, "one", slow)
+    link.emit(Disconnected())
+    await asyncio.wait_for(reached.wait(), 5)
+    try:
+        async with running.client.stream(f"/api/v1/sessions/{session}/stream") as events:
+            assert (await asyncio.wait_for(anext(events), 5))[1] == "disconnected"
+    finally:
+        go_on.set()
+
+
 async def test_only_the_types_that_were_asked_for_are_told(running: Running) -> None:
     session, link = await running.linked()
     async with running.client.stream(f"/api/v1/sessions/{session}/stream?types=message,receipt") as events:

@@ -52,9 +52,20 @@ function parametersTable(parameters) {
   return make("div", { class: "wrap" }, make("table", {}, make("tbody", {}, ...rows)));
 }
 
-function curlOf(method, path, operation) {
+// How a call shows who asks: the first scheme that has a place of its own.
+function credentials(security, schemes) {
+  for (const name of security.flatMap(Object.keys)) {
+    const scheme = schemes[name];
+    if (scheme.type === "http" && scheme.scheme === "bearer") return `-H "Authorization: Bearer $KEY"`;
+    if (scheme.type === "apiKey" && scheme.in === "header") return `-H "${scheme.name}: $KEY"`;
+  }
+  return null;
+}
+
+function curlOf(method, path, operation, schemes) {
   const lines = [`curl ${method === "get" ? "" : "-X " + method.toUpperCase() + " "}$URL${path}`];
-  if ((operation.security || []).length) lines.push(`-H "Authorization: Bearer $KEY"`);
+  const shown = credentials(operation.security || [], schemes);
+  if (shown) lines.push(shown);
   const json = operation.requestBody && operation.requestBody.content["application/json"];
   if (json && json.example !== undefined) lines.push(`--json '${JSON.stringify(json.example).replaceAll("'", "'\\''")}'`);
   return lines.join(" \\\n  ");
@@ -76,7 +87,7 @@ function drawResponses(responses) {
   return make("div", { class: "wrap" }, make("table", {}, make("tbody", {}, ...rows)));
 }
 
-function drawOperation(method, path, operation, schemas) {
+function drawOperation(method, path, operation, { schemas, securitySchemes }) {
   const article = make("article", { id: anchorOf(operation) },
     make("h3", {}, make("span", { class: `method ${method}` }, method),
       make("a", { href: "#" + anchorOf(operation) }, make("code", {}, path)), make("span", { class: "soft" }, operation.summary)),
@@ -91,7 +102,7 @@ function drawOperation(method, path, operation, schemas) {
     const table = fieldsTable(schema);
     if (table) article.append(table);
   }
-  article.append(make("pre", {}, make("code", {}, curlOf(method, path, operation))),
+  article.append(make("pre", {}, make("code", {}, curlOf(method, path, operation, securitySchemes))),
     make("details", {}, make("summary", {}, "Answers"), drawResponses(operation.responses)));
   return article;
 }
@@ -110,7 +121,7 @@ function draw(api) {
   }
   for (const { tag, operations } of sections.values()) {
     content.append(make("section", {}, make("h2", {}, tag.name), prose(tag.description),
-      ...operations.map(([method, path, operation]) => drawOperation(method, path, operation, schemas))));
+      ...operations.map(([method, path, operation]) => drawOperation(method, path, operation, api.components))));
     index.append(make("h2", {}, tag.name), ...operations.map(([method, path, operation]) =>
       make("a", { href: "#" + anchorOf(operation), title: operation.summary },
         make("span", { class: `method ${method}` }, method), " ", path.replace("/api/v1", "") || path)));
