@@ -53,7 +53,7 @@ def present(live: LiveSession, head: int) -> ServerSentEvent:
     """The one frame that says how the session stands."""
     state, s = live.state.public(), live.session
     data: dict[str, Any] = {"session": s.id, "present": True, "state": state}
-    if live.qr is not None:
+    if live.qr is not None and live.state.reason.code != "code_waiting":
         type_ = "qr"
         data |= {"qr_code": qr.png_data_uri(live.qr.code), "code": live.qr.code, "expires_at": iso(live.qr.expires_at)}
     elif live.code is not None:
