@@ -6,27 +6,17 @@ import asyncio
 import io
 import json
 import zipfile
-from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
 import pytest
-import pytest_asyncio
 import structlog
 
-from tests.running import Answer, Running, run_gateway
+from tests.running import Answer, Running
 
 TO = "+237612345678"
 TEXT = "/api/v1/messages"
 AUDIO = "/api/v1/messages/audio"
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
-    """One gateway with a linked session for all that it only has to refuse."""
-    async with run_gateway(tmp_path_factory.mktemp("shared") / "state") as running:
-        await running.linked()
-        yield running
 
 
 together = pytest.mark.asyncio(loop_scope="module")

@@ -11,6 +11,8 @@ from gateway.api.http import accepts
 from gateway.config import Server
 from tests.running import FAST, Answer, Running, run_gateway
 
+together = pytest.mark.asyncio(loop_scope="module")
+
 
 def code(answer: Answer) -> tuple[int, str]:
     assert set(answer.body["error"]) == {"code", "message", "details"}
@@ -19,24 +21,26 @@ def code(answer: Answer) -> tuple[int, str]:
     return answer.status, answer.body["error"]["code"]
 
 
+@together
 @pytest.mark.parametrize("path", ["/api/v1/nothing", "/api/v1/messages/", "/api/v1/sessions/a/b/c",
                                   "/api/v1/sessions/%2e%2e/qr/x", "/favicon.ico", "/api/v1/sessions/a%2Fb"])
-async def test_what_is_not_there_is_404_in_the_envelope(running: Running, path: str) -> None:
+async def test_what_is_not_there_is_404_in_the_envelope(shared: Running, path: str) -> None:
     from yarl import URL
 
-    async with running.client.http.get(URL(running.client.url + path, encoded=True)) as response:
+    async with shared.client.http.get(URL(shared.client.url + path, encoded=True)) as response:
         if path.startswith("/api/v1"):
             assert code(Answer(response.status, await response.json(), response.headers)) == (404, "not_found")
         assert response.status == 404
 
 
+@together
 @pytest.mark.parametrize(("method", "path", "allow"), [
     ("PUT", "/api/v1/sessions/x", "DELETE, GET, HEAD, OPTIONS, PATCH"),
     ("DELETE", "/api/v1/messages", "GET, HEAD, OPTIONS, POST"),
     ("POST", "/healthz", "GET, HEAD, OPTIONS"), ("TRACE", "/api/v1/usage", "GET, HEAD, OPTIONS"),
 ])
-async def test_a_wrong_method_is_405_and_names_the_right_ones(running: Running, method: str, path: str, allow: str) -> None:
-    answer = await running.client(method, path)
+async def test_a_wrong_method_is_405_and_names_the_right_ones(shared: Running, method: str, path: str, allow: str) -> None:
+    answer = await shared.client(method, path)
     assert code(answer) == (405, "method_not_allowed")
     assert answer.headers["Allow"] == allow
 
@@ -47,9 +51,10 @@ async def test_options_names_the_methods_and_needs_no_key(running: Running) -> N
         assert "Access-Control-Allow-Origin" not in response.headers
 
 
+@together
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/api/v1/usage", "/api/v1/sessions", "/openapi.json", "/docs"])
-async def test_head_is_get_without_its_body(running: Running, path: str) -> None:
-    get, head = await running.client.get(path), await running.client("HEAD", path)
+async def test_head_is_get_without_its_body(shared: Running, path: str) -> None:
+    get, head = await shared.client.get(path), await shared.client("HEAD", path)
     assert (head.status, head.body) == (get.status, b"")
     assert head.headers["Content-Type"] == get.headers["Content-Type"]
     assert head.headers["Content-Length"] == get.headers["Content-Length"]

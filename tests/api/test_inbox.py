@@ -15,6 +15,8 @@ from gateway.messages import MediaRef, MessageKey, Quoted, Reaction, Received, T
 from tests.link.fake_link import FakeLink
 from tests.running import FAST, Running, run_gateway
 
+together = pytest.mark.asyncio(loop_scope="module")
+
 PN, LID = JID.parse("237612345678@s.whatsapp.net"), JID.parse("99887766@lid")
 GROUP = JID.parse("120363000000000001@g.us")
 MESSAGES = "/api/v1/messages"
@@ -97,16 +99,18 @@ async def test_without_retention_a_file_is_not_kept(tmp_path) -> None:
         assert await running.gateway.store.database.one("SELECT 1 FROM media") is None
 
 
+@together
 @pytest.mark.parametrize(("mimetype", "filename"), [
     ("text/html", "page.html"), ("image/svg+xml", "x.svg"), ("application/pdf", "../../etc/passwd"),
     ("nonsense", 'a"b\r\nX: y.txt'),
     ("text/html\r\nSet-Cookie: a=b", "x"), ("", ""),
 ])
-async def test_a_file_that_could_hold_a_program_is_only_a_download(running: Running, mimetype: str, filename: str) -> None:
-    _, link = await running.linked()
+async def test_a_file_that_could_hold_a_program_is_only_a_download(shared: Running, mimetype: str, filename: str) -> None:
+    link = shared.links.links[-1]
     link.stored.media["/v/file"] = b"<script>1</script>"
-    id_ = await arrive(running, link, received(kind="document", media=media(mimetype, "document"), filename=filename))
-    answer = await running.client.get(f"{MESSAGES}/{id_}/media")
+    file = received(f"D{mimetype}{filename}", kind="document", media=media(mimetype, "document"), filename=filename)
+    id_ = await arrive(shared, link, file)
+    answer = await shared.client.get(f"{MESSAGES}/{id_}/media")
     assert answer.status == 200
     disposition = answer.headers["Content-Disposition"]
     assert disposition.startswith("attachment; filename*=UTF-8''")
@@ -117,16 +121,17 @@ async def test_a_file_that_could_hold_a_program_is_only_a_download(running: Runn
     assert "X" not in answer.headers
 
 
+@together
 @pytest.mark.parametrize(("wanted", "status", "body"), [
     ("bytes=0-3", 206, b"0123"), ("bytes=4-", 206, b"456789"), ("bytes=-2", 206, b"89"), ("bytes=8-100", 206, b"89"),
     ("bytes=10-", 416, b""), ("bytes=-0", 416, b""), ("bytes=0-1,3-4", 200, b"0123456789"), ("lines=1", 200, b"0123456789"),
     ("bytes=-", 200, b"0123456789"), ("bytes=5-2", 416, b""),
 ])
-async def test_a_player_may_ask_for_a_part(running: Running, wanted: str, status: int, body: bytes) -> None:
-    _, link = await running.linked()
+async def test_a_player_may_ask_for_a_part(shared: Running, wanted: str, status: int, body: bytes) -> None:
+    link = shared.links.links[-1]
     link.stored.media["/v/file"] = b"0123456789"
-    id_ = await arrive(running, link, received(kind="ptt", media=media()))
-    answer = await running.client.get(f"{MESSAGES}/{id_}/media", headers={"Range": wanted})
+    id_ = await arrive(shared, link, received(f"R{wanted}", kind="ptt", media=media()))
+    answer = await shared.client.get(f"{MESSAGES}/{id_}/media", headers={"Range": wanted})
     assert (answer.status, answer.body) == (status, body)
 
 

@@ -17,6 +17,8 @@ from gateway.services import feed as feeds
 from gateway.services import tickets
 from tests.running import FAST, Client, Running, frames, run_gateway, until
 
+together = pytest.mark.asyncio(loop_scope="module")
+
 PN = JID.parse("237612345678@s.whatsapp.net")
 
 
@@ -94,10 +96,10 @@ async def test_a_resumed_stream_gets_what_it_missed_once_and_in_order(running: R
     assert [data["text"] for _, _, data in got] == [str(number) for number in range(30)]
 
 
+@together
 @pytest.mark.parametrize("last", ["x", "-1", "1.5", "9" * 30, "²"])
-async def test_a_last_event_id_that_no_stream_gave_is_422(running: Running, last: str) -> None:
-    session, _ = await running.linked()
-    answer = await running.client.get(f"/api/v1/sessions/{session}/stream", params={"last_event_id": last})
+async def test_a_last_event_id_that_no_stream_gave_is_422(shared: Running, last: str) -> None:
+    answer = await shared.client.get("/api/v1/sessions/main/stream", params={"last_event_id": last})
     assert (answer.status, answer.body["error"]["details"]["field"]) == (422, "Last-Event-ID")
 
 
