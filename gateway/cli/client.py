@@ -80,7 +80,7 @@ class Daemon:
                                           timeout=aiohttp.ClientTimeout(total=None, sock_read=60)) as response:
                     if response.status >= 400:
                         leave(REFUSED, _sentence(await response.read(), response.status))
-                    async for id_, event, data in _frames(response.content):
+                    async for id_, event, data in frames(response.content):
                         if event == "bye":
                             if data["code"] == "caught_up":
                                 return
@@ -109,7 +109,8 @@ def _unreachable(at: Where, error: Exception) -> typer.Exit:
         return gone
 
 
-async def _frames(content: aiohttp.StreamReader) -> AsyncIterator[tuple[str, str, dict[str, Any]]]:
+async def frames(content: aiohttp.StreamReader) -> AsyncIterator[tuple[str, str, dict[str, Any]]]:
+    """(id, event, data) of an event stream."""
     id_ = event = data = ""
     async for line in content:
         name, _, value = line.decode().rstrip("\r\n").partition(":")

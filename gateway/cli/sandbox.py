@@ -21,6 +21,7 @@ import typer
 from rich.console import Console
 
 from gateway.audio.drawing import draw
+from gateway.cli.client import frames
 from gateway.cli.exits import FAILED, ConfigOption, leave
 
 OWNER, FRIEND = "15550001111", "15550002222"
@@ -137,13 +138,8 @@ async def events(http: aiohttp.ClientSession, url: str) -> AsyncIterator[tuple[s
     async with http.get(url, timeout=aiohttp.ClientTimeout(total=None)) as response:
         if response.status != 200:
             raise StoryFailed(f"the event stream answers {response.status}")
-        event = ""
-        async for line in response.content:
-            name, _, value = line.decode().strip().partition(": ")
-            if name == "event":
-                event = value
-            elif name == "data":
-                yield event, json.loads(value)
+        async for _, event, data in frames(response.content):
+            yield event, data
 
 
 # ------------------------------------------------------------------ --once
