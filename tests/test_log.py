@@ -49,7 +49,8 @@ def test_journald_gets_priorities_on_every_line_of_a_traceback() -> None:
 
 
 @pytest.mark.parametrize("text", [
-    "wag_0123456789ab_SeCrEt-Value_1", "GET /v2/send/voice?access_token=SeCrEt&x=1", "url?ticket=SeCrEt", "apikey=SeCrEt", "TOKEN=SeCrEt"])
+    "wag_0123456789ab_SeCrEt-Value_1", "GET /v2/send/voice?access_token=SeCrEt&x=1", "url?ticket=SeCrEt", "apikey=SeCrEt",
+    "TOKEN=SeCrEt"])
 def test_a_secret_never_reaches_the_log_whoever_writes_it(text: str) -> None:
     out = lines("json")
     structlog.get_logger("gateway.x").warning("odd", detail=text)

@@ -55,6 +55,9 @@ class Draft(msgspec.Struct, frozen=True, omit_defaults=True):
     reply_to: Target | None = None
     target: Target | None = None
 
+    def without_file(self) -> Draft:
+        return msgspec.structs.replace(self, data=b"", thumbnail=b"")
+
     def encode(self) -> bytes:
         return msgspec.msgpack.encode(self)
 

@@ -44,8 +44,8 @@ class Inbox:
 
     async def text(self, message: Message) -> str | None:
         """The words of a message, opened for their owner; None where there are none (any more)."""
-        if message.direction == "out" and message.kind not in _WORDS_ONLY:
-            return None
+        if message.direction == "out" and message.kind not in _WORDS_ONLY and message.sent_at is None:
+            return None                             # the file is with them still: too much to open for a caption
         payload = await self._store.messages.payload(message.id)
         if payload is None:
             return None

@@ -284,8 +284,8 @@ class Sender:
                 current = await self._messages.one(message.id, tx)
                 assert current is not None
                 await self._ledger.sent(tx, current, receipt.id, self._clock())
-                if prepared.draft.kind != "text":
-                    await self._messages.set_payload(tx, message.id, None)
+                if prepared.draft.data:             # the file is WhatsApp's now; its caption stays
+                    await self._messages.set_payload(tx, message.id, prepared.draft.without_file().encode())
             self._log.info("sent", message=message.id, kind=message.kind, to=shorten(str(message.chat)))
         finally:
             warning.cancel()

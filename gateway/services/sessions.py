@@ -73,7 +73,7 @@ class Sessions:
         return live
 
     async def of(self, key: Key) -> list[LiveSession]:
-        rows = await self._around.store.sessions.page(key.owner)
+        rows = await self._around.store.sessions.page(key.owner, limit=1_000_000)
         return [self._live[row.id] for row in rows if row.id in self._live]
 
     async def to_send(self, key: Key, named: str | None) -> LiveSession:

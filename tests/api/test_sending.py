@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from base64 import b64encode
 
 from gateway.events import Connected, Disconnected, Receipt
 from gateway.jid import JID
@@ -183,3 +184,20 @@ async def test_a_restricted_account_with_a_long_queue_of_new_chats_still_answers
     answer = (await running.client.post("/api/v1/messages", {"to": TO, "message": "2"})).body["id"]
     await running.message(answer, "sent")
     assert len(running.links.sent) == 2
+
+
+async def test_a_file_that_was_sent_is_no_longer_kept_but_its_caption_is(running: Running) -> None:
+    await running.linked()
+    import io
+
+    from PIL import Image
+
+    out = io.BytesIO()
+    Image.effect_noise((200, 200), 90).save(out, "PNG")
+    url = "data:image/png;base64," + b64encode(out.getvalue()).decode()
+    form = {"to": TO, "mediaType": "image", "caption": "Look", "mediaUrl": url}
+    id_ = (await running.client.post("/api/v1/messages/media", form)).body["id"]
+    await running.message(id_, "sent")
+    assert (await running.client.get(f"/api/v1/messages/{id_}")).body["text"] == "Look"
+    payload = await running.gateway.store.messages.payload(id_)
+    assert payload is not None and len(payload) < 500
