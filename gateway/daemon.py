@@ -286,4 +286,5 @@ async def _run(gateway: Gateway, sockets: list[socket.socket], stop: asyncio.Eve
     server.should_exit = True
     await serving
     (settings.state / RUNNING).unlink(missing_ok=True)
+    manager.close()
     log.info("stopped")

@@ -35,6 +35,10 @@ class ServiceManager:
     def stopping(self) -> None:
         self._tell("STOPPING=1\nSTATUS=stopping")
 
+    def close(self) -> None:
+        if self._notifier is not None and self._notifier.socket is not None:
+            self._notifier.socket.close()
+
     def _tell(self, text: str) -> None:
         if self._notifier is not None:
             self._notifier.notify(text)

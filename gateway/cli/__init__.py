@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import keys, link, look, sandbox, send, serve, voice
+from gateway.cli import doctor, keys, link, look, sandbox, send, serve, service, version, voice
 
 app = typer.Typer(name="wagateway", no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False,
                   rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]},
@@ -17,7 +17,10 @@ app.command("sessions")(look.sessions)
 app.command("messages")(look.messages)
 app.command("events")(look.events)
 app.command("usage")(look.usage)
+app.command("doctor")(doctor.doctor)
+app.command("version")(version.version)
 app.add_typer(keys.app, name="keys")
+app.add_typer(service.app, name="service")
 app.add_typer(voice.app, name="voice")
 
 
