@@ -138,8 +138,8 @@ def _libmagic() -> list[Finding]:
     import importlib.util
 
     if importlib.util.find_spec("pylibmagic") is not None:
-        return [Finding("libmagic", "ok", "from the package pylibmagic; the gateway itself does not use it")]
-    return [Finding("libmagic", "warning", "pylibmagic is missing; only programs that import neonize themselves need it")]
+        return [Finding("libmagic", "ok", "from the package pylibmagic")]
+    return [Finding("libmagic", "error", "pylibmagic is missing, which tells what a file is: install the gateway's dependencies")]
 
 
 # ------------------------------------------------------------------ what is kept
