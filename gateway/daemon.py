@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -55,6 +55,7 @@ log = structlog.get_logger("gateway.daemon")
 
 RUNNING = "daemon.json"             # where the running daemon listens, for the command line
 LOCK = "daemon.lock"
+RESTART_SECONDS = 5.0                # before background work that failed is begun again
 SWITCH_INTERVAL = 0.0005            # seconds: the sealed store's callbacks must not wait behind busy Python threads
 
 
@@ -139,14 +140,22 @@ async def build(settings: Settings, store: Store, links: Links, generations: Gen
         inbox = Inbox(store, sessions, retention_seconds=settings.media.retention_hours * 3600,
                       max_bytes=max(settings.media.video_max_bytes, settings.media.document_max_bytes), clock=clock)
         maintenance = Maintenance(store, ledger, settings, clock)
-        await stack.enter_async_context(in_background(webhooks.run(), maintenance.run(), metrics.watch_lag()))
+        await stack.enter_async_context(in_background(webhooks.run, maintenance.run, metrics.watch_lag))
         yield Gateway(settings, store, feed, keys, sessions, outbox, inbox, preparing, Tickets(clock), webhooks, metrics, clock)
 
 
 @asynccontextmanager
-async def in_background(*works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Runs them until the block ends."""
-    tasks = [asyncio.create_task(work) for work in works]
+async def in_background(*works: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    """Runs them until the block ends; one that fails is told and begun again."""
+    async def keep(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        while True:
+            try:
+                return await work()
+            except Exception:
+                log.exception("background_work_failed", again_in=RESTART_SECONDS)
+                await asyncio.sleep(RESTART_SECONDS)
+
+    tasks = [asyncio.create_task(keep(work)) for work in works]
     try:
         yield
     finally:
@@ -167,21 +176,21 @@ def listen(settings: Settings) -> list[socket.socket]:
     try:
         family = socket.AF_INET6 if ":" in settings.server.host else socket.AF_INET
         tcp = socket.socket(family, socket.SOCK_STREAM)
+        made.append(tcp)
         tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         tcp.bind((settings.server.host, settings.server.port))
-        made.append(tcp)
         if settings.server.unix_socket:
             path = Path(settings.server.unix_socket)
             with contextlib.suppress(FileNotFoundError):
                 if path.is_socket():
                     path.unlink()
             unix = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            made.append(unix)
             before = os.umask(0o777 & ~int(settings.server.unix_socket_mode, 8))
             try:
                 unix.bind(str(path))
             finally:
                 os.umask(before)
-            made.append(unix)
     except OSError as error:
         for opened in made:
             opened.close()
@@ -276,7 +285,7 @@ async def _run(gateway: Gateway, sockets: list[socket.socket], stop: asyncio.Eve
     log.info("listening", url=url_of(sockets), version=VERSION, sessions=len(gateway.sessions.live()))
     manager.ready(liveness.status())
     waiting = asyncio.create_task(stop.wait(), name="stop")
-    async with in_background(manager.watch(liveness.check, liveness.status)):
+    async with in_background(lambda: manager.watch(liveness.check, liveness.status)):
         await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)
     manager.stopping()
     log.info("stopping")

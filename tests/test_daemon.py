@@ -1,0 +1,47 @@
+"""Putting the program together: what is refused before anything is touched, and what is kept going."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gateway import daemon
+from gateway.config import Server, Settings
+from gateway.errors import ConfigError
+
+
+def test_a_second_daemon_on_one_state_folder_is_refused(tmp_path: Path) -> None:
+    with daemon.state_folder(tmp_path / "s"), pytest.raises(daemon.AlreadyRunning, match="another wagateway runs on"), \
+            daemon.state_folder(tmp_path / "s"):
+        raise AssertionError
+    with daemon.state_folder(tmp_path / "s") as state:
+        assert state.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_port_in_use_is_one_sentence() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        settings = replace(Settings(), server=Server(port=taken.getsockname()[1]))
+        with pytest.raises(ConfigError, match=r"cannot listen on 127\.0\.0\.1"):
+            daemon.listen(settings)
+
+
+async def test_background_work_that_fails_is_begun_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(daemon, "RESTART_SECONDS", 0.0)
+    begun, third = [], asyncio.Event()
+
+    async def work() -> None:
+        begun.append(1)
+        if len(begun) == 3:
+            third.set()
+            await asyncio.Event().wait()
+        raise RuntimeError("boom")
+
+    async with daemon.in_background(work):
+        await asyncio.wait_for(third.wait(), 5)
+    assert len(begun) == 3
