@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 import typer
@@ -15,8 +16,14 @@ def add_to(app: typer.Typer) -> None:
     app.command("serve")(serve)
 
 
+def _leave_at_once(number: int, frame: object) -> None:
+    """Until the daemon's own handler: nothing has begun that would have to end."""
+    os._exit(0)
+
+
 def serve(config: ConfigOption = None) -> None:
     """Run the gateway until SIGTERM or Ctrl+C."""
+    signal.signal(signal.SIGTERM, _leave_at_once)
     settings = read_settings(config)
     log.configure(settings.log.level, settings.log.format)
     from gateway.link.library import CoreUnavailable, ensure_environment, guard_stdout
