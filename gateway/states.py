@@ -46,6 +46,7 @@ REASONS: dict[str, Reason] = {r.code: r for r in (
     Reason("keepalive_timeout", _D, "WhatsApp does not answer; waiting for it or reconnecting.", True, "check_network"),
     Reason("server_refused", _D, "WhatsApp refused the login for now; trying again.", True),
     Reason("acks_missing", _D, "WhatsApp takes messages but does not confirm them; reconnecting.", True),
+    Reason("storage_unavailable", _D, "The gateway's own store cannot be written; trying again.", True, "look_at_the_disk"),
     Reason("stopped", _D, "Disconnected by request.", action="connect"),
     Reason("stream_replaced", _D, "Another program connected with this device's keys.", action="stop_the_other_program"),
     Reason("qr_expired", _E, "Nobody scanned in time.", action="relink"),

@@ -130,7 +130,8 @@ class Generations(Protocol):
     """A session's file counts its openings, so that one put back from a backup is recognised."""
 
     async def read(self, file: SessionFile) -> int:
-        """Raises StoreDamaged."""
+        """Raises StoreDamaged, GatewayError('storage_unavailable')."""
 
     async def bump(self, file: SessionFile, at_least: int) -> int:
-        """One more than the file's number, and more than `at_least`; durable. Raises StoreDamaged."""
+        """One more than the file's number, and more than `at_least`; durable. Raises StoreDamaged,
+        GatewayError('storage_unavailable')."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from gateway.errors import GatewayError
 from gateway.link import session_sqlite
 from gateway.link.base import SessionFile, StoreDamaged
 from gateway.link.sealed_store import SealedStore
@@ -26,5 +27,9 @@ class FileGenerations:
         try:
             self._sealed.add(file.path, file.data_key)
             return await asyncio.to_thread(ask)
-        except (session_sqlite.SessionFileError, ValueError) as error:
+        except session_sqlite.SessionFileError as error:
+            if error.what in ("busy", "full"):          # it says nothing about the file
+                raise GatewayError("storage_unavailable", str(error)) from error
+            raise StoreDamaged(str(error)) from error
+        except ValueError as error:
             raise StoreDamaged(str(error)) from error

@@ -69,7 +69,8 @@ class NeonizeLink:
         try:
             self._own = await in_thread(lambda: self._store.device(self._file), self._name("device"))
         except SessionFileError as error:
-            self._tell(ConnectFailed(f"store_damaged: {error}"))
+            transient = error.what in ("busy", "full")          # tried again
+            self._tell(ConnectFailed(str(error) if transient else f"store_damaged: {error}"))
             return
         if self._own is None:
             # Opened all the same, the core would show QR codes to nobody and never end.

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.link.sealed_store import SealedStore
-from gateway.link.sealing.capi import BUSY
+from gateway.link.sealing.capi import BUSY, FULL
 from gateway.link.sealing.client import Connection, SqliteError, Value
 
 
 class SessionFileError(Exception):
-    """`what`: busy (another process has the file), no_key, wrong_key, plaintext_refused, damaged, authentication_failed, or
-    sqlite for the rest. Nothing was changed by the call that raised it."""
+    """`what`: busy (another process has the file), no_key, wrong_key, plaintext_refused, damaged, authentication_failed,
+    full (the disk), or sqlite for the rest. Nothing was changed by the call that raised it."""
 
     def __init__(self, what: str, text: str) -> None:
         self.what = what
@@ -60,7 +60,7 @@ def _explained(store: SealedStore, path: Path, error: SqliteError) -> SessionFil
         if store.connections(path) == 0:
             return SessionFileError("busy", f"{path} is in use by another process: only one gateway may have it open.")
         return SessionFileError("busy", f"{path} is in use by another process, or by this one for longer than allowed.")
-    return SessionFileError("sqlite", f"{path}: {error}")
+    return SessionFileError("full" if error.primary == FULL else "sqlite", f"{path}: {error}")
 
 
 _DEVICE = "SELECT jid, lid, registration_id, platform, business_name, push_name FROM whatsmeow_device LIMIT 1"

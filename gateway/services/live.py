@@ -18,6 +18,7 @@ import structlog
 
 from gateway import events
 from gateway.config import Settings
+from gateway.errors import GatewayError
 from gateway.jid import shorten
 from gateway.link.base import Generations, Link, LinkError, Links, SessionFile, StoreDamaged
 from gateway.services.feed import Feed
@@ -25,6 +26,7 @@ from gateway.services.ledger import Ledger
 from gateway.services.pacing import Pace
 from gateway.services.receiving import Receiving
 from gateway.services.sending import Metrics, Prepare, Sender
+from gateway.services.storing import is_storage, until_stored
 from gateway.states import REASONS, SessionState, Status
 from gateway.store.sessions import Session
 from gateway.store.store import Store
@@ -75,6 +77,10 @@ class LiveSession:
         self._task: asyncio.Task[None] | None = None
         self._switching = asyncio.Lock()
         self._stating = asyncio.Lock()
+        self._unstored = False                              # the state is so, but the store could not be told
+        self._commanding = asyncio.Lock()
+        self._over = False                                  # the daemon stops, or the session is being deleted
+        self._inbox: asyncio.Queue[events.LinkEvent] | None = None
         self._log = log.bind(session=session.id)
 
     # ------------------------------------------------------------------ commands
@@ -87,7 +93,9 @@ class LiveSession:
             if self.state.is_terminal and self.state.status is Status.FAILED:
                 self._log.info("session_tried_again", reason=self.state.reason.code)
             await self._become(self._hold())
-        elif self.state.status is Status.PENDING and not await self._find_paired():
+        elif self.state.status is Status.LOGGED_OUT:
+            await self.abandon("The session was logged out before the message left.")
+        elif not self.state.is_terminal and not await self._find_paired():
             await self._set_state("qr_expired", detail="The daemon was restarted while a code waited.")
 
     async def _find_paired(self) -> bool:
@@ -107,30 +115,61 @@ class LiveSession:
         return True
 
     async def relink(self, phone: str | None = None) -> None:
-        """A fresh attempt to link; whatever went on before ends first, on the phone's list of devices too."""
-        await self.logout()
-        await self._become(None)
-        self.qr = self.code = None
-        await self._update(stopped=False, jid=None, lid=None, push_name="", generation=0)
-        await self._set_state("pairing")
-        await self._become(self._pair_and_hold(phone))
+        """A fresh attempt to link; whatever went on before ends first, on the phone's list of devices too. What still waits to
+        be sent fails: another phone may be linked next, and what was handed over is no longer known to the new keys."""
+        async with self._commanding:
+            self._check_open()
+            await self.logout()
+            await self._become(None)
+            try:
+                self.qr = self.code = None
+                await self._update(stopped=False, jid=None, lid=None, push_name="", generation=0, restricted_until=None)
+                await self.abandon("The session was linked anew before the message left.")
+                await self._set_state("pairing")
+            except GatewayError:
+                await self._resume()
+                raise
+            await self._become(self._pair_and_hold(phone))
 
     async def connect(self) -> None:
-        await self._update(stopped=False)
-        if self.session.jid is not None and self.link is None:
-            await self._become(self._hold())
+        async with self._commanding:
+            self._check_open()
+            await self._update(stopped=False)
+            if self.session.jid is not None and self.link is None:
+                await self._become(self._hold())
 
     async def disconnect(self) -> None:
-        await self._update(stopped=True)
-        await self._become(None)
-        self.qr = self.code = None
-        await self._set_state("stopped" if self.session.jid else "qr_expired")
+        async with self._commanding:
+            self._check_open()
+            await self._update(stopped=True)
+            await self._become(None)
+            self.qr = self.code = None
+            await self._set_state("stopped" if self.session.jid else "qr_expired")
+
+    async def _resume(self) -> None:
+        """A command could not be carried through: the session is not left saying what it no longer is."""
+        if self.session.jid is not None:
+            await self._become(self._hold())
+        else:
+            with contextlib.suppress(GatewayError):
+                await self._set_state("qr_expired")
+
+    def _check_open(self) -> None:
+        if self._over:
+            raise GatewayError("stopping")
 
     async def end(self, grace_seconds: float) -> None:
-        """The daemon stops: the send under way may end, the link closes. The state stays as it was told last."""
+        """The daemon stops, or the session is deleted: the send under way may end, the link closes, and nothing begins any more.
+        The state stays as it was told last."""
+        self._over = True
         if self.sender is not None:
             await self.sender.stop(grace_seconds)
         await self._become(None)
+
+    async def reopen(self) -> None:
+        """After `end`, when the deletion could not be carried through."""
+        self._over = False
+        await self._resume()
 
     async def logout(self) -> str:
         """Unlink on WhatsApp's side, if it can be reached. A sentence when that did not work, else ''."""
@@ -149,6 +188,9 @@ class LiveSession:
                 self._task.cancel()
                 await asyncio.wait([self._task])
                 self._task = None
+            if activity is not None and self._over:
+                activity.close()
+                raise GatewayError("stopping")
             if activity is not None:
                 # A context of its own: the request that asked for it is over long before it ends.
                 self._task = asyncio.create_task(self._guard(activity), name=f"session {self.session.id}",
@@ -183,19 +225,33 @@ class LiveSession:
     # ------------------------------------------------------------------ state
 
     async def _set_state(self, reason: str, *, detail: str = "", next_retry: float | None = None,
-                         until: float | None = None) -> None:
+                         until: float | None = None, instead_of: str | None = None) -> None:
+        """`instead_of`: only if the reason is that one until now. Raises storage_unavailable; a state that is no longer
+        `connected` is shown all the same."""
         now = self._around.clock()
         async with self._stating:
+            if instead_of is not None and self.state.reason.code != instead_of:
+                return
             before, state = self.state, SessionState(REASONS[reason], now, detail, next_retry, until)
             if state.status is not Status.CONNECTED:
                 self.usable.clear()
-            if (state.reason, state.detail, state.until) == (before.reason, before.detail, before.until):
+            if (state.reason, state.detail, state.until) == (before.reason, before.detail, before.until) and not self._unstored:
                 self.state = replace(state, since=before.since)
             else:
-                await self._store_state(before, state, now)
+                try:
+                    await self._store_state(before, state, now)
+                except GatewayError:
+                    if state.status is not Status.CONNECTED:
+                        self.state, self._unstored = state, True
+                    raise
+                self._unstored = False
             if state.status is Status.CONNECTED:
                 self.usable.set()
         await self._tell_changed()
+
+    async def _be(self, reason: str, **more: Any) -> None:
+        """`_set_state`, as often as a full disk makes it necessary."""
+        await until_stored(partial(self._set_state, reason, **more), self._log)
 
     async def _store_state(self, before: SessionState, state: SessionState, now: float) -> None:
         sessions, id_, public = self._around.store.sessions, self.session.id, state.public()
@@ -260,17 +316,17 @@ class LiveSession:
     async def _pair(self, phone: str | None) -> bool:
         began, tries = self._around.clock(), 0
         while True:
-            await self._set_state("pairing")
+            await self._be("pairing")
             ended = await self._pair_once(phone)
             if ended is None:
                 return True
             now = self._around.clock()
             if ended.reason != "no_network_pairing" or now - began > PAIRING_GIVES_UP:
-                await self._set_state(ended.reason, detail=ended.detail)
+                await self._be(ended.reason, detail=ended.detail)
                 return False
             delay = self._jitter(DIAL_SECONDS[min(tries, len(DIAL_SECONDS) - 1)])
             tries += 1
-            await self._set_state("pairing", detail=f"WhatsApp cannot be reached: {ended.detail}", next_retry=now + delay)
+            await self._be("pairing", detail=f"WhatsApp cannot be reached: {ended.detail}", next_retry=now + delay)
             await asyncio.sleep(delay)
 
     async def _pair_once(self, phone: str | None) -> events.PairingEnded | None:
@@ -281,17 +337,16 @@ class LiveSession:
                 match event:
                     case events.QrCode():
                         self.qr = event
-                        await self._tell_code("qr", {"code": event.code, "expires_at": iso(event.expires_at)},
-                                              "qr_waiting" if phone is None else None)
+                        await self._show("qr", event, "qr_waiting" if phone is None else None)
                     case events.PairingCode():
                         self.code = event
-                        await self._tell_code("pairing_code", {"code": event.code, "expires_at": iso(event.expires_at)},
-                                              "code_waiting")
+                        await self._show("pairing_code", event, "code_waiting")
                     case events.Paired():
                         self.qr = self.code = None
-                        await self._update(jid=event.jid, lid=event.lid, platform=event.platform, generation=0)
+                        await until_stored(partial(self._update, jid=event.jid, lid=event.lid, platform=event.platform,
+                                                   generation=0), self._log)
                         self._log.info("paired", jid=shorten(str(event.jid)))
-                        await self._set_state("paired")
+                        await self._be("paired")
                         return None
                     case events.PairingEnded():
                         return event
@@ -300,12 +355,15 @@ class LiveSession:
             await asyncio.shield(pairing.close())
         return events.PairingEnded("core_failed", "the attempt ended without a word")
 
-    async def _tell_code(self, type: str, data: dict[str, Any], reason: str | None) -> None:
+    async def _show(self, type: str, code: events.QrCode | events.PairingCode, reason: str | None) -> None:
         if reason is not None:
-            await self._set_state(reason)
+            await self._be(reason)
+        await until_stored(partial(self._tell_code, type, {"code": code.code, "expires_at": iso(code.expires_at)}), self._log)
+        await self._tell_changed()
+
+    async def _tell_code(self, type: str, data: dict[str, Any]) -> None:
         async with self._around.store.database.transaction() as tx:
             await self._tell(tx, type, self._around.clock(), data)
-        await self._tell_changed()
 
     # ------------------------------------------------------------------ holding a link
 
@@ -317,15 +375,20 @@ class LiveSession:
         tries = 0
         while True:
             if self.state.status is not Status.PENDING:
-                await self._set_state("starting")
-            outcome = await self._hold_once()
+                await self._be("starting")
+            try:
+                outcome = await self._hold_once()
+            except GatewayError as error:
+                if not is_storage(error):
+                    raise
+                outcome = "storage_unavailable", error.message, None
             if outcome is None:
                 return
             reason, detail, wait = outcome
             delay = wait if wait is not None else self._jitter(DIAL_SECONDS[min(tries, len(DIAL_SECONDS) - 1)])
             tries += 1
             if self.state.status is not Status.BANNED:
-                await self._set_state(reason, detail=detail, next_retry=self._around.clock() + delay)
+                await self._be(reason, detail=detail, next_retry=self._around.clock() + delay)
             await asyncio.sleep(delay)
 
     async def _hold_once(self) -> Outcome:
@@ -333,19 +396,21 @@ class LiveSession:
         file = self._file()
         if self._around.generations is not None and not await self._check_generation(file, self._around.generations):
             return None
-        inbox: asyncio.Queue[events.LinkEvent] = asyncio.Queue()
+        inbox = self._inbox = asyncio.Queue()
         link = self._around.links.link(file, inbox.put_nowait)
         around = self._around
         sender = Sender(self.session.id, link, around.store, around.ledger, around.prepare, self, around.settings.sending,
                         clock=around.clock, chance=around.chance, metrics=around.metrics)
         self.link, self.sender = link, sender
         tasks: list[asyncio.Task[None]] = []
+        in_hand: events.LinkEvent | None = None
         try:
             await link.open()
             tasks.append(asyncio.create_task(sender.run(), name=f"sender {self.session.id}"))
             while True:
-                event = await inbox.get()
-                outcome = await self._handle(event, link, sender, tasks)
+                in_hand = await inbox.get()
+                outcome = await until_stored(partial(self._handle, in_hand, link, sender, tasks), self._log)
+                in_hand = None
                 if outcome is not GO_ON:
                     return outcome
                 tasks[:] = [task for task in tasks if not self._ended(task)]
@@ -355,13 +420,25 @@ class LiveSession:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self.link = self.sender = None
+            self.link = self.sender = self._inbox = None
             try:
                 await asyncio.wait_for(asyncio.shield(link.close()), CLOSE_SECONDS)
             except TimeoutError:
                 self._log.error("link_did_not_close")
-            while not inbox.empty():                        # what had arrived before the end is not lost
-                await self._store_event(inbox.get_nowait())
+            await self._store_left(in_hand, inbox)
+
+    async def _store_left(self, in_hand: events.LinkEvent | None, inbox: asyncio.Queue[events.LinkEvent]) -> None:
+        """What had arrived before the end is not lost, nor what was being stored when somebody ended it."""
+        left = [in_hand] if in_hand is not None else []
+        while not inbox.empty():
+            left.append(inbox.get_nowait())
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                while left:
+                    await until_stored(partial(self._store_event, left[0]), self._log)
+                    del left[0]
+        except TimeoutError:
+            self._log.error("events_lost", count=len(left), why="the store could not be written")
 
     def _ended(self, task: asyncio.Task[None]) -> bool:
         if task.done() and not task.cancelled() and (error := task.exception()) is not None:
@@ -408,7 +485,7 @@ class LiveSession:
             case events.StreamError():
                 await self._set_state("connection_lost", detail=f"stream error {event.code}")
             case events.LoggedOut():
-                await self._handle_logged_out(event, sender)
+                await self._handle_logged_out(event)
                 return None
             case events.StreamReplaced():
                 await self._set_state("stream_replaced")
@@ -472,28 +549,42 @@ class LiveSession:
                 self._log.debug("presence_not_told", error=error.text)
         await self._note_account(link)
 
-    async def _handle_logged_out(self, event: events.LoggedOut, sender: Sender) -> None:
+    async def _handle_logged_out(self, event: events.LoggedOut) -> None:
+        await self._set_state(event.reason, detail=event.detail)        # first: from here on nothing more is accepted
+        await self.abandon("The session was logged out before the message left.")
+
+    async def abandon(self, why: str) -> None:
+        """Nothing that waits will be sent: the account that was to send it is gone."""
         around, now = self._around, self._around.clock()
-        for message in await around.store.messages.queue(self.session.id, limit=100_000):
+        for waiting in await around.store.messages.queue(self.session.id, limit=-1):
             async with around.store.database.transaction() as tx:
-                await around.ledger.fail(tx, message, "session_gone", "The session was logged out before the message left.", now,
-                                         may_have_been_delivered=message.stage in ("sending", "unconfirmed"))
-        await self._set_state(event.reason, detail=event.detail)
+                message = await around.store.messages.one(waiting.id, tx)       # as it is now: it may have been handed over
+                if message is not None:
+                    await around.ledger.fail(tx, message, "session_gone", why, now,
+                                             may_have_been_delivered=message.stage in ("sending", "unconfirmed"))
 
     # ------------------------------------------------------------------ what the sender tells us (sending.Watch)
 
     def ack_missing(self) -> None:
-        if self.usable.is_set():
-            self._background(self._set_state("acks_missing"))
+        self._background(self._set_state("acks_missing", instead_of="connected"))
 
     def acked(self) -> None:
         if self.state.reason.code == "acks_missing":
-            self._background(self._set_state("connected"))
+            self._background(self._set_state("connected", instead_of="acks_missing"))
+
+    def unconfirmed(self) -> None:
+        if self.state.reason.code == "acks_missing" and self._inbox is not None:
+            self._inbox.put_nowait(events.ConnectFailed("WhatsApp takes messages but does not confirm them"))
 
     def _background(self, work: Any) -> None:
         task = asyncio.create_task(work)
         _running.add(task)
-        task.add_done_callback(_running.discard)
+        task.add_done_callback(self._background_ended)
+
+    def _background_ended(self, task: asyncio.Task[None]) -> None:
+        _running.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._log.error("state_not_told", exc_info=error)
 
     async def restricted(self, until: float) -> None:
         await self._update(restricted_until=until)

@@ -16,6 +16,7 @@ from gateway.services.ledger import Ledger
 from gateway.services.live import LiveSession
 from gateway.services.preparing import Prepared, Preparing, facts_of, with_fetched
 from gateway.services.receiving import Arrival
+from gateway.states import Status
 from gateway.store.database import Transaction
 from gateway.store.keys import Key
 from gateway.store.messages import Message
@@ -55,8 +56,11 @@ class Outbox:
             if self._stopping:
                 raise GatewayError("stopping")
             await self._keys.check_quota(key)       # again: of many at once, only as many as there is room for
-            if await self._store.sessions.one(live.session.id, tx) is None:
-                raise GatewayError("session_not_found")             # deleted while the file was looked at
+            session = await self._store.sessions.one(live.session.id, tx)       # as it is now, after the file was looked at
+            if session is None or session.wrapped_key is None:
+                raise GatewayError("session_not_found")
+            if session.jid is None or session.state.status is Status.LOGGED_OUT:
+                raise GatewayError("session_not_connected", session=session.id)
             message = await self._ledger.accept(
                 tx, id=id_, owner=key.owner, session_id=live.session.id, kind=draft.kind, chat=chat,
                 facts={**prepared.facts, **(facts or {})}, payload=prepared.draft.encode(), at=now)

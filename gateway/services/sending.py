@@ -15,6 +15,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -27,6 +28,7 @@ from gateway.services.drafts import Draft
 from gateway.services.ledger import Ledger
 from gateway.services.pacing import HOUR, Pace
 from gateway.services.preparing import Prepared
+from gateway.services.storing import is_storage, until_stored
 from gateway.store.messages import Message, Messages
 from gateway.store.store import Store
 
@@ -48,6 +50,7 @@ class Watch(Protocol):
 
     def ack_missing(self) -> None: ...
     def acked(self) -> None: ...
+    def unconfirmed(self) -> None: ...
     async def restricted(self, until: float) -> None: ...
     @property
     def restricted_until(self) -> float | None: ...
@@ -113,18 +116,33 @@ class Sender:
     # ------------------------------------------------------------------ the loop
 
     async def run(self) -> None:
+        """Until stopped or cancelled. What goes wrong here (the disk is full) is tried again: nobody else empties the outbox."""
+        self._failures = 0
         try:
-            await self._recover()
             while not self._stopping:
-                self._wake.clear()
-                pause = await self._step() if self._connected else None
-                if pause != 0:
-                    with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._wake.wait(), pause)
+                try:
+                    await self._recover()
+                    await self._work()
+                except GatewayError as error:
+                    self._log.error("sending_interrupted", error=error.message)
+                except Exception:
+                    self._log.exception("sending_interrupted")
+                if not self._stopping:
+                    await asyncio.sleep(RETRY_SECONDS[min(self._failures, len(RETRY_SECONDS) - 1)])
+                    self._failures += 1
         finally:
             for task in self._preparing.values():
                 task.cancel()
             await asyncio.gather(*self._preparing.values(), return_exceptions=True)
+
+    async def _work(self) -> None:
+        while not self._stopping:
+            self._wake.clear()
+            pause = await self._step() if self._connected else None
+            self._failures = 0
+            if pause != 0:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), pause)
 
     async def _recover(self) -> None:
         """What was being handed over when the last process ended."""
@@ -137,6 +155,8 @@ class Sender:
         try:
             wa_id = await self._link.find_sent(secret) if secret else None
         except LinkError as error:
+            if error.code == "storage_unavailable":     # asked again later
+                raise GatewayError(error.code, error.text) from error
             async with self._store.database.transaction() as tx:
                 await self._ledger.fail(tx, message, "send_unconfirmed", f"Its fate cannot be told: {error.text}", now,
                                         may_have_been_delivered=True)
@@ -221,6 +241,8 @@ class Sender:
         """True when the message was dealt with; False when it has to wait for its turn."""
         if (error := task.exception()) is not None:
             del self._preparing[message.id]
+            if is_storage(error):
+                raise error                         # not the message's fault: it is prepared again
             await self._fail_preparing(message, error)
             return True
         pace = self._watch.pace
@@ -233,6 +255,8 @@ class Sender:
             if message.stage != "waiting":
                 async with self._store.database.transaction() as tx:
                     await self._messages.set_stage(tx, message.id, "waiting")
+            return False
+        if self._stopping:
             return False
         self._next_at = None
         prepared = task.result()
@@ -275,20 +299,43 @@ class Sender:
         try:
             receipt = await self._link.send(message.chat, prepared.draft.outgoing(), secret)
         except SendError as error:
-            await self._handle_send_error(message, error)
+            await until_stored(partial(self._handle_send_error, message, error), self._log)
+        except Exception:
+            self._log.exception("send_failed", message=message.id)
+            await until_stored(partial(self._handle_accident, message), self._log)
         else:
             self._metrics.ack(time.perf_counter() - started)
             self._watch.acked()
             self._preparing.pop(message.id, None)
-            async with self._store.database.transaction() as tx:
-                current = await self._messages.one(message.id, tx)
-                assert current is not None
-                await self._ledger.sent(tx, current, receipt.id, self._clock())
-                if prepared.draft.data:             # the file is WhatsApp's now; its caption stays
-                    await self._messages.set_payload(tx, message.id, prepared.draft.without_file().encode())
+            await until_stored(partial(self._handle_sent, message, receipt.id, prepared.draft), self._log)
             self._log.info("sent", message=message.id, kind=message.kind, to=shorten(str(message.chat)))
         finally:
             warning.cancel()
+
+    async def _handle_sent(self, message: Message, wa_id: str, draft: Draft) -> None:
+        async with self._store.database.transaction() as tx:
+            current = await self._messages.one(message.id, tx)
+            assert current is not None
+            await self._ledger.sent(tx, current, wa_id, self._clock())
+            if draft.data:                      # the file is WhatsApp's now; its caption stays
+                await self._messages.set_payload(tx, message.id, draft.without_file().encode())
+
+    async def _handle_accident(self, message: Message) -> None:
+        """A mistake of ours in the middle of a send: once is enough, if it has certainly not left."""
+        self._preparing.pop(message.id, None)
+        current = await self._messages.one(message.id)
+        assert current is not None
+        secret = await self._messages.secret(message.id)
+        try:
+            handed_over = secret is None or await self._link.find_sent(secret) is not None
+        except LinkError:
+            handed_over = True
+        if handed_over:
+            await self._settle_handed_over(current)
+            return
+        async with self._store.database.transaction() as tx:
+            await self._ledger.fail(tx, current, "internal_error", "The gateway could not send the message; its log says why.",
+                                    self._clock())
 
     async def _exists(self, message: Message) -> bool:
         """A number that is not on WhatsApp fails before a chat is opened with it: asking costs less than sending."""
@@ -333,12 +380,15 @@ class Sender:
         self._log.warning("send_failed", message=message.id, code=error.code, certain=error.certain, text=error.text)
         if not error.certain:
             await self._settle_handed_over(current)
+            self._watch.unconfirmed()
             return
+        until = error.restricted_until or now + RESTRICTED_SECONDS
         if error.code == "account_restricted":
-            await self._watch.restricted(error.restricted_until or now + RESTRICTED_SECONDS)
+            await self._watch.restricted(until)
         async with self._store.database.transaction() as tx:
             if error.code == "account_restricted":
-                await self._ledger.requeue(tx, current, now)
+                # This one was refused, even if its chat is not new: knocking on would make the restriction longer.
+                await self._ledger.requeue(tx, current, now, not_before=until)
             elif error.retry:
                 delay = RETRY_SECONDS[min(current.attempts, len(RETRY_SECONDS)) - 1]
                 await self._ledger.requeue(tx, current, now, not_before=now + delay)

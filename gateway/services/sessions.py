@@ -14,7 +14,7 @@ from gateway.errors import GatewayError, InvalidField
 from gateway.jid import JID
 from gateway.services.feed import Stopping
 from gateway.services.live import LiveSession, Surroundings
-from gateway.services.webhooks import WebhookService
+from gateway.services.webhooks import WebhookService, check_url
 from gateway.states import REASONS, SessionState, Status
 from gateway.store.keys import Key
 from gateway.store.sessions import Taken
@@ -42,6 +42,7 @@ class Sessions:
         self._plan_sessions = plan_sessions     # Key -> its plan's number of sessions, 0: no limit
         self._live: dict[str, LiveSession] = {}
         self._creating = asyncio.Lock()
+        self._deleting: set[str] = set()
         self._stopping = False
 
     # ------------------------------------------------------------------ the daemon's life
@@ -53,7 +54,10 @@ class Sessions:
             if session.wrapped_key is None:
                 await self._finish_delete(live)         # a deletion that was cut off
             else:
-                await live.start()
+                try:
+                    await live.start()
+                except Exception:                       # one session's trouble is not the others'
+                    log.exception("session_not_started", session=session.id)
 
     async def stop(self, grace_seconds: float) -> None:
         self._stopping = True
@@ -109,6 +113,8 @@ class Sessions:
         id_ = str(uuid.uuid4())
         session_key = id_ if session_key is None else session_key
         self.check_session_key(session_key)
+        if webhook_url:
+            check_url(webhook_url, "webhook_url")
         vault = around.store.vault
         async with self._creating:
             limit = self._plan_sessions(key)
@@ -123,9 +129,9 @@ class Sessions:
             except Taken:
                 raise GatewayError("session_exists", f"A session of the key '{session_key}' exists already.",
                                    session_key=session_key) from None
+        live = self._live[id_] = LiveSession(session, around)
         if webhook_url:
             await self._webhooks.set_session_url(session, webhook_url)     # before the first thing happens
-        live = self._live[id_] = LiveSession(session, around)
         log.info("session_created", session=id_)
         if pair:
             await live.relink(pairing_phone.user if pairing_phone else None)
@@ -153,16 +159,23 @@ class Sessions:
     async def delete(self, live: LiveSession) -> str:
         """Logs out on WhatsApp, destroys the data key, then the file, then the row. A sentence where the log-out could not be
         done, else ''."""
-        note = await live.logout()
-        await live.end(0)
-        around, now = self._around, self._around.clock()
-        for message in await around.store.messages.queue(live.session.id, limit=100_000):
-            async with around.store.database.transaction() as tx:
-                await around.ledger.fail(tx, message, "session_gone", "The session was deleted before the message left.", now,
-                                         may_have_been_delivered=message.stage in ("sending", "unconfirmed"))
-        async with around.store.database.transaction() as tx:
-            await around.store.sessions.update(tx, live.session.id, wrapped_key=None)
-        await self._finish_delete(live)
+        if live.session.id in self._deleting or self._stopping:
+            raise GatewayError("stopping" if self._stopping else "session_not_found")
+        self._deleting.add(live.session.id)
+        try:
+            note = await live.logout()
+            try:
+                await live.end(0)
+                async with self._around.store.database.transaction() as tx:
+                    await self._around.store.sessions.update(tx, live.session.id, wrapped_key=None)
+            except BaseException:
+                if not self._stopping:
+                    await live.reopen()
+                raise
+            await live.reread()                         # from here on nobody finds it
+            await self._finish_delete(live)
+        finally:
+            self._deleting.discard(live.session.id)
         log.info("session_deleted", session=live.session.id, note=note)
         return note
 
@@ -171,6 +184,7 @@ class Sessions:
         path = around.store.session_path(session.id)
         for suffix in ("", "-wal", "-journal", "-shm"):
             path.with_name(path.name + suffix).unlink(missing_ok=True)
+        await live.abandon("The session was deleted before the message left.")
         async with around.store.database.transaction() as tx:
             await around.store.webhooks.delete_of_session(tx, session.id)
             await around.store.sessions.delete(tx, session.id)

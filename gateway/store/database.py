@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,16 @@ _STORAGE_ERRORS = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CANTOPEN, sqlit
 
 def _of_storage(error: BaseException) -> bool:
     return isinstance(error, sqlite3.Error) and (getattr(error, "sqlite_errorcode", 0) & 0xFF) in _STORAGE_ERRORS
+
+
+@contextmanager
+def _of_the_store(what: str) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        if _of_storage(error):
+            raise GatewayError("storage_unavailable", f"The gateway's store cannot be {what}: {error}.") from error
+        raise
 
 
 async def _to_the_end(work: Awaitable[Any]) -> asyncio.CancelledError | None:
@@ -190,13 +200,17 @@ class Database:
             pass            # none is open: SQLite has rolled back by itself (a full disk), or it never began
 
     async def one(self, sql: str, *values: Any) -> Row | None:
-        cursor = await self._reader.execute(sql, values)
-        row = await cursor.fetchone()
-        await cursor.close()
+        """Raises GatewayError('storage_unavailable')."""
+        with _of_the_store("read"):
+            cursor = await self._reader.execute(sql, values)
+            row = await cursor.fetchone()
+            await cursor.close()
         return row
 
     async def all(self, sql: str, *values: Any) -> list[Row]:
-        return list(await self._reader.execute_fetchall(sql, values))
+        """Raises GatewayError('storage_unavailable')."""
+        with _of_the_store("read"):
+            return list(await self._reader.execute_fetchall(sql, values))
 
     async def backup_into(self, target: Path) -> None:
         """A consistent copy while running (VACUUM INTO), readable by the owner alone. Raises FileExistsError,

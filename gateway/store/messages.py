@@ -157,7 +157,9 @@ class Messages:
         return self._sealer.open(row[0], f"secret/{id_}") if row and row[0] is not None else None
 
     async def unconfirmed(self, tx: Transaction, id_: str, wa_id: str) -> None:
-        await tx.execute("UPDATE messages SET stage = 'unconfirmed', wa_id = ? WHERE id = ?", wa_id, id_)
+        """Of one that is settled (its session was logged out meanwhile) only the id is noted, for receipts to find it."""
+        await tx.execute("UPDATE messages SET wa_id = ?, stage = CASE stage WHEN 'done' THEN 'done' ELSE 'unconfirmed' END "
+                         "WHERE id = ?", wa_id, id_)
 
     async def advance(self, tx: Transaction, message: Message, status: str, at: float, wa_id: str | None = None) -> bool:
         """Forward only: pending -> sent -> delivered -> read -> played. A receipt also proves the steps before it, and turns
@@ -188,8 +190,9 @@ class Messages:
 
     async def requeue(self, tx: Transaction, id_: str, *, not_before: float | None = None,
                       may_have_been_delivered: bool = False) -> None:
+        """Of one that is not settled: what failed meanwhile stays so."""
         await tx.execute("UPDATE messages SET stage = 'queued', wa_id = NULL, secret_sealed = NULL, not_before = ?, "
-                         "may_have_been_delivered = may_have_been_delivered OR ? WHERE id = ?",
+                         "may_have_been_delivered = may_have_been_delivered OR ? WHERE id = ? AND stage <> 'done'",
                          not_before, may_have_been_delivered, id_)
 
     async def keep_early_receipt(self, tx: Transaction, session_id: str, wa_id: str, status: str, at: float) -> None:

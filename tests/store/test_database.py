@@ -142,7 +142,7 @@ async def test_writers_wait_for_each_other(database):
 
 
 async def test_the_reader_cannot_write(database):
-    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+    with pytest.raises(GatewayError, match="readonly"):
         await database.all("DELETE FROM meta")
 
 

@@ -12,6 +12,7 @@ const ACTIONS = {
   wait: "Wait until the ban ends. Sending more, or linking again, makes it longer.",
   update_the_gateway: "Update the gateway: WhatsApp moved on and this version's core is too old for it.",
   link_with_phone_settings_changed: "On the phone, remove the passkey (Settings › Account › Passkeys), then relink.",
+  look_at_the_disk: "Look at the disk that holds the gateway's state: full, or read-only? The gateway goes on by itself when it can write.",
   see_log: "Look at the daemon's log: it has what WhatsApp said.",
   restore_or_relink: "Restore the session's file from a backup, or relink.",
   relink_or_force: "Relink; or, to use the restored keys anyhow, set whatsapp.accept_stale_restore.",

@@ -1,0 +1,173 @@
+"""A disk that is full for a while: nothing WhatsApp told is lost, nothing is sent twice, and sessions go on by themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from gateway.events import Connected, Disconnected, LoggedOut, Receipt
+from gateway.jid import JID
+from gateway.services import storing
+from tests.running import Running, until
+
+TO = "+237612345678"
+FRIEND = JID.parse("237612345678@s.whatsapp.net")
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storing, "PAUSES", (0.02,))
+    monkeypatch.setattr("gateway.services.sending.RETRY_SECONDS", (0.02,))
+    monkeypatch.setattr("gateway.services.live.DIAL_SECONDS", (0.02,))
+
+
+@asynccontextmanager
+async def full_disk(running: Running) -> AsyncIterator[None]:
+    """For the connection that writes, every page is one too many."""
+    database = running.gateway.store.database
+    async with database._lock:
+        await database._writer.execute("PRAGMA query_only = ON")        # SQLITE_READONLY: as storage_unavailable as SQLITE_FULL
+    try:
+        yield
+    finally:
+        async with database._lock:
+            await database._writer.execute("PRAGMA query_only = OFF")
+
+
+async def state_of(running: Running) -> str:
+    return str((await running.client.get("/api/v1/sessions")).body["sessions"][0]["status"])
+
+
+async def test_a_receipt_that_cannot_be_stored_is_stored_when_there_is_room(running: Running) -> None:
+    _, link = await running.linked()
+    id_ = (await running.client.post("/api/v1/messages", {"to": TO, "message": "1"})).body["id"]
+    await running.message(id_, "sent")
+    async with full_disk(running):
+        link.emit(Receipt("delivered", FRIEND, FRIEND, (running.links.sent[-1].id,), int(time.time())))
+        link.emit(Disconnected(""))
+        link.emit(Connected())
+        await asyncio.sleep(0.1)
+    await running.message(id_, "delivered")
+    live, = running.gateway.sessions.live()
+    await until(live.usable.is_set)
+    again = (await running.client.post("/api/v1/messages", {"to": TO, "message": "2"})).body["id"]
+    await running.message(again, "sent")
+    assert len(running.links.links) == 1
+
+
+async def test_an_acknowledgement_that_cannot_be_stored_is_not_forgotten(running: Running) -> None:
+    _, link = await running.linked()
+    held = link.hold_next_send()
+    id_ = (await running.client.post("/api/v1/messages", {"to": TO, "message": "1"})).body["id"]
+    await held.handed_over.wait()
+    async with full_disk(running):
+        held.confirm()
+        await asyncio.sleep(0.1)
+    assert (await running.message(id_, "sent"))["whatsapp_id"] == running.links.sent[-1].id
+    assert len(running.links.sent) == 1
+
+
+async def test_the_outbox_goes_on_when_there_is_room_again(running: Running) -> None:
+    _, link = await running.linked()
+    held = link.hold_next_send()
+    first = (await running.client.post("/api/v1/messages", {"to": TO, "message": "1"})).body["id"]
+    second = (await running.client.post("/api/v1/messages", {"to": "+15550002222", "message": "2"})).body["id"]
+    await held.handed_over.wait()
+    held.confirm()
+    await running.message(first, "sent")
+    async with full_disk(running):
+        live, = running.gateway.sessions.live()
+        assert live.sender is not None
+        live.sender.wake()
+        await asyncio.sleep(0.1)
+    await running.message(second, "sent")
+    third = (await running.client.post("/api/v1/messages", {"to": TO, "message": "3"})).body["id"]
+    await running.message(third, "sent")
+    assert len(running.links.sent) == 3
+
+
+async def test_preparing_while_the_disk_is_full_fails_no_message(running: Running) -> None:
+    _, link = await running.linked()
+    link.emit(Disconnected(""))
+    live, = running.gateway.sessions.live()
+    await until(lambda: not live.usable.is_set())
+    id_ = (await running.client.post("/api/v1/messages/audio", {"to": TO, "audioUrl": "http://127.0.0.1:9/a.mp3"})).body["id"]
+    async with full_disk(running):
+        assert live.sender is not None
+        live.sender.connected()
+        await asyncio.sleep(0.1)
+        assert (await running.client.get(f"/api/v1/messages/{id_}")).body["status"] == "pending"
+    assert (await running.message(id_, "failed"))["error"]["code"] == "fetch_failed"
+
+
+async def test_a_link_made_on_a_full_disk_is_kept(running: Running) -> None:
+    made = (await running.client.post("/api/v1/sessions", {"session_key": "a"})).body
+    await until(lambda: running.links.pairings)
+    pairing = running.links.pairing(made["id"])
+    pairing.show_qr()
+    live, = running.gateway.sessions.live()
+    await until(lambda: live.qr is not None)
+    async with full_disk(running):
+        pairing.scan()
+        await asyncio.sleep(0.1)
+    await until(live.usable.is_set)
+    assert live.session.phone_number == "+15550001111"
+    assert await state_of(running) == "connected"
+
+
+async def test_a_lost_connection_on_a_full_disk_is_shown_and_comes_back(running: Running) -> None:
+    id_, link = await running.linked()
+    async with full_disk(running):
+        link.emit(Disconnected(""))
+        await asyncio.sleep(0.05)
+        assert await state_of(running) == "disconnected"
+    link.emit(Connected())
+    live, = running.gateway.sessions.live()
+    await until(live.usable.is_set)
+    events = await running.gateway.store.journal.after(0, session_id=id_)
+    assert [e.data["reason"] for e in events if e.type == "status"][-2:] == ["connection_lost", "connected"]
+
+
+async def test_a_log_out_on_a_full_disk_still_ends_the_session(running: Running) -> None:
+    _, link = await running.linked()
+    async with full_disk(running):
+        link.emit(LoggedOut(False, "logged_out", ""))
+        await asyncio.sleep(0.1)
+    live, = running.gateway.sessions.live()
+    await until(lambda: live.state.reason.code == "logged_out")
+    await until(lambda: live.link is None)
+    assert await state_of(running) == "logged_out"
+
+
+async def test_a_deletion_that_the_disk_refused_can_be_asked_for_again(running: Running) -> None:
+    id_, _ = await running.linked()
+    async with full_disk(running):
+        refused = await running.client.delete(f"/api/v1/sessions/{id_}")
+        assert (refused.status, refused.body["error"]["code"]) == (503, "storage_unavailable")
+        assert (await running.client.get(f"/api/v1/sessions/{id_}")).body["status"] != "connected"
+    assert (await running.client.delete(f"/api/v1/sessions/{id_}")).status == 200
+    assert (await running.client.get("/api/v1/sessions")).body["sessions"] == []
+
+
+async def test_an_event_in_hand_when_the_daemon_stops_is_stored(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, link = await running.linked()
+    message = (await running.client.post("/api/v1/messages", {"to": TO, "message": "1"})).body["id"]
+    await running.message(message, "sent")
+    messages, begun = running.gateway.store.messages, asyncio.Event()
+    find = type(messages).of_wa_id
+
+    async def slow(self: object, *arguments: object) -> object:
+        if not begun.is_set():
+            begun.set()
+            await asyncio.Event().wait()                # in the middle of the transaction, until it is cut off
+        return await find(self, *arguments)             # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(messages), "of_wa_id", slow)
+    link.emit(Receipt("read", FRIEND, FRIEND, (running.links.sent[-1].id,), int(time.time())))
+    await begun.wait()
+    await asyncio.wait_for(running.gateway.sessions.stop(0), 5)
+    assert (await running.message(message, "read"))["read_at"]
