@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import fcntl
 import json
 import os
 import platform
 import random
+import resource
 import signal
 import socket
 import sys
@@ -17,7 +19,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 import uvicorn
@@ -32,6 +34,8 @@ from gateway.errors import ConfigError
 from gateway.link.base import Generations, Links
 from gateway.media.fetch import Fetcher
 from gateway.notify import ServiceManager
+from gateway.services import backup, vaulting
+from gateway.services.backup import Backups, Schedule
 from gateway.services.feed import Feed
 from gateway.services.gateway import Gateway
 from gateway.services.inbox import Inbox
@@ -46,7 +50,9 @@ from gateway.services.preparing import Preparing
 from gateway.services.receiving import Receiving
 from gateway.services.sessions import Sessions
 from gateway.services.tickets import Tickets
+from gateway.services.vaulting import Vaulting
 from gateway.services.webhooks import WebhookService
+from gateway.store.backup import finish_restore
 from gateway.store.keys import Key
 from gateway.store.store import Store, check_master_key, open_store
 from gateway.store.vault import Vault
@@ -56,11 +62,23 @@ log = structlog.get_logger("gateway.daemon")
 RUNNING = "daemon.json"             # where the running daemon listens, for the command line
 LOCK = "daemon.lock"
 RESTART_SECONDS = 5.0                # before background work that failed is begun again
+_PR_SET_DUMPABLE = 4                # prctl(2)
 SWITCH_INTERVAL = 0.0005            # seconds: the sealed store's callbacks must not wait behind busy Python threads
 
 
 class AlreadyRunning(Exception):
     """Another daemon has this state folder."""
+
+
+class SessionFiles(vaulting.SessionFiles, backup.SessionFiles, Protocol):
+    """What both need of the sessions' sealed files."""
+
+
+def keep_memory_private() -> None:
+    """No core dumps, and no other process of this user may look into ours: the keys are in it."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0):
+        log.warning("memory_not_private", error=os.strerror(ctypes.get_errno()))
 
 
 @contextmanager
@@ -90,13 +108,14 @@ def load_vault(settings: Settings) -> Vault:
 
 
 @asynccontextmanager
-async def real_links(settings: Settings) -> AsyncIterator[tuple[Links, Generations]]:
+async def real_links(settings: Settings) -> AsyncIterator[tuple[Links, Generations, SessionFiles]]:
     """WhatsApp through neonize, its keys sealed. All that knows it is imported here, once logging is set up. Raises
     CoreUnavailable, SealingUnavailable."""
     from gateway.link.generations import FileGenerations
     from gateway.link.library import installed_library
     from gateway.link.neonize_links import NeonizeLinks
     from gateway.link.sealed_store import SealedStore
+    from gateway.link.session_files import SealedFiles
 
     sealed = SealedStore.install(installed_library())
     sealed.on_failure = lambda what, sentence: log.error("sealed_store_failure", what=what, text=sentence)
@@ -104,13 +123,14 @@ async def real_links(settings: Settings) -> AsyncIterator[tuple[Links, Generatio
     links = NeonizeLinks(sealed, proxy=settings.whatsapp.proxy or None,
                          device_name=settings.whatsapp.device_name)
     try:
-        yield links, FileGenerations(sealed)
+        yield links, FileGenerations(sealed), SealedFiles(sealed)
     finally:
         await links.close()
 
 
 @asynccontextmanager
-async def build(settings: Settings, store: Store, links: Links, generations: Generations | None) -> AsyncIterator[Gateway]:
+async def build(settings: Settings, store: Store, links: Links, generations: Generations | None,
+                files: SessionFiles | None = None) -> AsyncIterator[Gateway]:
     """The services, started; stopped in order when the block ends."""
     clock = time.time
     async with AsyncExitStack() as stack:
@@ -140,8 +160,12 @@ async def build(settings: Settings, store: Store, links: Links, generations: Gen
         inbox = Inbox(store, sessions, retention_seconds=settings.media.retention_hours * 3600,
                       max_bytes=max(settings.media.video_max_bytes, settings.media.document_max_bytes), clock=clock)
         maintenance = Maintenance(store, ledger, settings, clock)
-        await stack.enter_async_context(in_background(webhooks.run, maintenance.run, metrics.watch_lag))
-        yield Gateway(settings, store, feed, keys, sessions, outbox, inbox, preparing, Tickets(clock), webhooks, metrics, clock)
+        vaults = Vaulting(store, files, sessions)
+        backups = Backups(store, files, vaults.lock, VERSION, clock)
+        schedule = Schedule(backups, settings.backup, clock)
+        await stack.enter_async_context(in_background(webhooks.run, maintenance.run, metrics.watch_lag, schedule.run))
+        yield Gateway(settings, store, feed, keys, sessions, outbox, inbox, preparing, Tickets(clock), webhooks, metrics, vaults,
+                      backups, schedule, clock)
 
 
 @asynccontextmanager
@@ -248,18 +272,22 @@ async def serve(settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
     sys.setswitchinterval(SWITCH_INTERVAL)
+    keep_memory_private()
     with state_folder(settings.state) as state:
+        if finish_restore(state) is not None:
+            log.warning("restore_finished", why="it was cut off", kept=str(state / "before-restore"))
         vault = load_vault(settings)
         if vault.created:
             log.warning("master_key_created", file=str(vault.source),
                         advice="back it up apart from the state folder: without it the sessions' keys cannot be read")
         async with AsyncExitStack() as stack:
             store = await stack.enter_async_context(open_store(state, vault))
+            await vaulting.settle(store)
             sockets = listen(settings)
             for s in sockets:
                 stack.callback(s.close)
-            links, generations = await stack.enter_async_context(real_links(settings))
-            gateway = await stack.enter_async_context(build(settings, store, links, generations))
+            links, generations, files = await stack.enter_async_context(real_links(settings))
+            gateway = await stack.enter_async_context(build(settings, store, links, generations, files))
             await _run(gateway, sockets, stop, _watched_core(gateway))
     return 0
 

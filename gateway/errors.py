@@ -38,6 +38,8 @@ _ROWS = (
     Code("internal_error", 500, "Something failed in the gateway.", "The log has the details under this request's id."),
     Code("stopping", 503, "The gateway is stopping.", "Ask again in some seconds."),
     Code("storage_unavailable", 503, "The gateway's store cannot be written.", "Look at the disk: full or read-only?"),
+    Code("vault_refused", 409, "The vault cannot do that now."),
+    Code("backup_failed", 409, "No backup was made."),
     # -- sessions
     Code("session_not_found", 404, "There is no session of that id or key."),
     Code("session_exists", 409, "A session of that session_key exists already."),

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.api import docs, health, inbox, keys, messages, metrics, openapi, sessions, stream, voice, webhooks
+from gateway.api import admin, docs, health, inbox, keys, messages, metrics, openapi, sessions, stream, voice, webhooks
 from gateway.api.http import Endpoint, Group, Native, Style, serve
 from gateway.api.shapes import ErrorEnvelope
 from gateway.errors import GatewayError
@@ -25,7 +25,8 @@ from gateway.services.gateway import Gateway
 
 NATIVE = Native()
 ENDPOINTS: list[Endpoint] = [*sessions.ENDPOINTS, *messages.ENDPOINTS, *inbox.ENDPOINTS, *voice.ENDPOINTS, *stream.ENDPOINTS,
-                             *webhooks.ENDPOINTS, *keys.ENDPOINTS, *health.ENDPOINTS, *metrics.ENDPOINTS]
+                             *webhooks.ENDPOINTS, *keys.ENDPOINTS, *health.ENDPOINTS, *metrics.ENDPOINTS,
+                             *admin.ENDPOINTS]
 GROUP = Group(
     "The native API", ENDPOINTS, error=ErrorEnvelope,
     security={"bearer": {"type": "http", "scheme": "bearer", "description": "An API key: `wagateway keys create NAME`."},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import doctor, keys, link, look, sandbox, send, serve, service, version, voice
+from gateway.cli import backup, doctor, keys, link, look, sandbox, send, serve, service, vault, version, voice
 
 app = typer.Typer(name="wagateway", no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False,
                   rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]},
@@ -22,6 +22,9 @@ app.command("version")(version.version)
 app.add_typer(keys.app, name="keys")
 app.add_typer(service.app, name="service")
 app.add_typer(voice.app, name="voice")
+app.add_typer(vault.app, name="vault")
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
 
 
 def main() -> None:

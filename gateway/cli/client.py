@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
-from collections.abc import AsyncIterator, Coroutine
+import os
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Annotated, Any, TypeVar
 import aiohttp
 import typer
 
-from gateway.cli.exits import REFUSED, UNREACHABLE, USAGE, leave, read_settings
+from gateway.cli.exits import FAILED, REFUSED, UNREACHABLE, USAGE, leave, read_settings
 
 T = TypeVar("T")
 
@@ -69,6 +71,32 @@ class Daemon:
                 return answer
         except (aiohttp.ClientConnectionError, OSError) as error:
             raise _unreachable(self._at, error) from None
+
+    async def save(self, method: str, path: str, target: Path) -> Mapping[str, str]:
+        """The answer's body into a new file, mode 0600, that appears whole or not at all. Its headers; X-Content-SHA256 is
+        compared with what was written."""
+        draft = target.with_name(f".{target.name}.{os.urandom(4).hex()}")
+        digest = hashlib.sha256()
+        try:
+            async with self._http.request(method, self._at.base + path, timeout=aiohttp.ClientTimeout(total=None)) as response:
+                if response.status >= 400:
+                    leave(REFUSED, _sentence(await response.read(), response.status))
+                with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+                    async for chunk in response.content.iter_chunked(1 << 20):
+                        digest.update(chunk)
+                        file.write(chunk)
+                    file.flush()
+                    os.fsync(file.fileno())
+                if digest.hexdigest() != response.headers.get("X-Content-SHA256", digest.hexdigest()):
+                    leave(FAILED, "what arrived is not what the daemon sent; nothing was kept")
+                draft.replace(target)
+                return response.headers
+        except (aiohttp.ClientConnectionError, ConnectionError) as error:
+            raise _unreachable(self._at, error) from None
+        except (aiohttp.ClientPayloadError, OSError) as error:
+            leave(FAILED, f"{target} cannot be written: {error}")
+        finally:
+            draft.unlink(missing_ok=True)
 
     async def events(self, path: str, after: str | None = None) -> AsyncIterator[tuple[str, str, dict[str, Any]]]:
         """(id, type, data), coming back after a break with the last id; ends with a `bye` that is final."""

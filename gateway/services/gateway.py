@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.config import Settings
+from gateway.services.backup import Backups, Schedule
 from gateway.services.feed import Feed
 from gateway.services.inbox import Inbox
 from gateway.services.keys import Keys
@@ -14,6 +15,7 @@ from gateway.services.outbox import Outbox
 from gateway.services.preparing import Preparing
 from gateway.services.sessions import Sessions
 from gateway.services.tickets import Tickets
+from gateway.services.vaulting import Vaulting
 from gateway.services.webhooks import WebhookService
 from gateway.store.store import Store
 
@@ -31,4 +33,7 @@ class Gateway:
     tickets: Tickets
     webhooks: WebhookService
     metrics: Metrics
+    vaulting: Vaulting
+    backups: Backups
+    schedule: Schedule
     clock: Callable[[], float]

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import contextvars
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -195,6 +195,26 @@ class LiveSession:
                 # A context of its own: the request that asked for it is over long before it ends.
                 self._task = asyncio.create_task(self._guard(activity), name=f"session {self.session.id}",
                                                  context=contextvars.Context())
+
+    @contextlib.asynccontextmanager
+    async def file_at_rest(self, grace_seconds: float = 5.0) -> AsyncIterator[None]:
+        """Nobody has the session's file open while the block runs, and no command begins anything; then the link is held as
+        before, with the key that the row has by then."""
+        if self.sender is not None:
+            await self.sender.stop(grace_seconds)
+        async with self._switching:
+            held = self._task is not None and not self._task.done()
+            if self._task is not None:
+                self._task.cancel()
+                await asyncio.wait([self._task])
+                self._task = None
+            try:
+                yield
+            finally:
+                await self._refresh()
+                if held:
+                    self._task = asyncio.create_task(self._guard(self._hold()), name=f"session {self.session.id}",
+                                                     context=contextvars.Context())
 
     async def _guard(self, activity: Awaitable[None]) -> None:
         """One session's failure is that session's state."""

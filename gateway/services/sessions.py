@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 import uuid
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,6 +67,18 @@ class Sessions:
 
     def live(self) -> list[LiveSession]:
         return list(self._live.values())
+
+    @asynccontextmanager
+    async def file_at_rest(self, session_id: str) -> AsyncIterator[None]:
+        """See `vaulting.Running`."""
+        async with AsyncExitStack() as stack:
+            if (live := self._live.get(session_id)) is not None:
+                await stack.enter_async_context(live.file_at_rest())
+            yield
+
+    async def reread(self) -> None:
+        for live in self.live():
+            await live.reread()
 
     # ------------------------------------------------------------------ finding
 

@@ -135,6 +135,7 @@ class Database:
             await connection.execute("PRAGMA synchronous = FULL")
             await connection.execute("PRAGMA foreign_keys = ON")
             await connection.execute("PRAGMA temp_store = MEMORY")
+            await connection.execute("PRAGMA secure_delete = ON")       # a destroyed data key leaves no trace in free pages
         except BaseException as error:
             if connection is not None:
                 await connection.close()
@@ -225,6 +226,11 @@ class Database:
             if _of_storage(error):
                 raise GatewayError("storage_unavailable", f"The backup cannot be written: {error}.") from error
             raise
+
+    async def empty_log(self) -> None:
+        """Moves the write-ahead log into the file, as far as readers let it: what was overwritten is then gone from both."""
+        async with self._lock:
+            await _to_the_end(self._writer.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)"))
 
     async def integrity(self) -> list[str]:
         """Empty when all is well."""

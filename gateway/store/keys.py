@@ -31,6 +31,7 @@ _INSERT = "INSERT INTO keys (id, name, scope, plan, hash, created_at, replaces, 
 _ONE = "SELECT * FROM keys WHERE id = ?"
 _ALL = "SELECT * FROM keys ORDER BY created_at, id"
 _REVOKE = "UPDATE keys SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL"
+_DELETE = "DELETE FROM keys WHERE id = ?"
 _USED = "UPDATE keys SET last_used_at = ? WHERE id = ?"
 
 
@@ -75,6 +76,10 @@ class Keys:
     async def revoke(self, tx: Transaction, id_: str, at: float) -> bool:
         """False when there is none, or it was revoked already."""
         return await tx.execute(_REVOKE, at, id_) == 1
+
+    async def delete(self, tx: Transaction, id_: str) -> None:
+        """For a key that never owned anything; others are revoked."""
+        await tx.execute(_DELETE, id_)
 
     async def used(self, tx: Transaction, id_: str, at: float) -> None:
         await tx.execute(_USED, at, id_)

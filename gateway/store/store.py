@@ -19,6 +19,7 @@ from gateway.store.vault import Vault, VaultError
 from gateway.store.webhooks import Webhooks
 
 DATABASE, CHECK, SESSIONS = "gateway.db", "vault.check", "sessions"
+STORE_KEY = "store_key"              # in the table meta; its place is "store"
 _PLACE = "store"
 
 

@@ -10,6 +10,7 @@ is used for nothing else. Nonces are 12 random bytes: one key stays safe for 2^3
 
     wrapped or sealed by the vault   version 1 | key id 4 | nonce 12 | ciphertext | tag 16
     sealed by a Sealer               version 1 | nonce 12 | ciphertext | tag 16
+    sealed as a stream               frames of: length 4, its top bit set in the last | ciphertext | tag 16
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import hmac
 import os
 import stat
 from pathlib import Path
+from typing import BinaryIO
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -36,7 +38,8 @@ _ID, _NONCE, _TAG, _SALT, _CHECK = 4, 12, 16, 16, 16
 
 
 class VaultError(Exception):
-    """`code` is one of key_missing, key_permissions, key_malformed, key_unreadable, wrong_key, damaged, rotation_unfinished;
+    """`code` is one of key_missing, key_permissions, key_malformed, key_unreadable, key_unwritable, wrong_key, damaged,
+    rotation_unfinished;
     `text` is for whoever runs this and holds no secret."""
 
     def __init__(self, code: str, text: str) -> None:
@@ -100,10 +103,11 @@ class Vault:
         self.source, self.created = source, created
 
     @classmethod
-    def load(cls, state_dir: Path, master_key_file: Path | None = None, credentials_dir: Path | None = None) -> Vault:
+    def load(cls, state_dir: Path, master_key_file: Path | None = None, credentials_dir: Path | None = None, *,
+             create: bool = True) -> Vault:
         """The systemd credential `master-key`, else `master_key_file`, else `state_dir/master.key`, which is made on the
         first start only. `credentials_dir` defaults to $CREDENTIALS_DIRECTORY. A file NAME.previous beside the key is the
-        previous key of an unfinished rotation. Raises VaultError."""
+        previous key of an unfinished rotation. Without `create` no key is ever made. Raises VaultError."""
         if credentials_dir is None and (name := os.environ.get("CREDENTIALS_DIRECTORY")):
             credentials_dir = Path(name)
         created = False
@@ -119,11 +123,19 @@ class Vault:
             path, guarded = state_dir / KEY_FILE, False
             if not path.exists():
                 _refuse_beside_data(state_dir)
+                if not create:
+                    raise VaultError("key_missing", f"There is no master key: {path} does not exist, and no other is configured. "
+                                                    "Put the key that belongs to the data there (mode 0600).")
                 created = _create(path, os.urandom(KEY_BYTES))
         older = path.with_name(path.name + PREVIOUS)
         return cls(_read(path, guarded), _read(older, guarded) if older.exists() else None, source=path, created=created)
 
     # -- which key
+
+    @property
+    def is_credential(self) -> bool:
+        """The service manager gave the key: we cannot change it."""
+        return self.source is not None and self.source.name == CREDENTIAL
 
     @property
     def fingerprint(self) -> str:
@@ -216,21 +228,107 @@ class Vault:
         in a file of ours (a credential is changed by its owner, the old one becoming `master-key.previous`)."""
         if self.rotating:
             raise VaultError("rotation_unfinished", "A rotation is under way: finish it first.")
-        if self.source is None or self.source.name == CREDENTIAL:
+        if self.source is None or self.is_credential:
             raise VaultError("key_missing", "The master key is not in a file of ours. Change the credential master-key, and "
-                                            "give the old one as the credential master-key.previous.")
+                                            "give the old one as the credential master-key.previous; at its next start the "
+                                            "gateway wraps everything with the new one. Then take the old one away.")
         fresh = _checked(new_key if new_key is not None else os.urandom(KEY_BYTES))
         older = self.source.with_name(self.source.name + PREVIOUS)
-        _replace(older, _as_text(self._current.key))
-        _replace(self.source, _as_text(fresh))
+        try:
+            _replace(older, _as_text(self._current.key))
+            _replace(self.source, _as_text(fresh))
+        except OSError as error:
+            raise VaultError("key_unwritable", f"The master key {self.source} cannot be changed: {error.strerror}. Nothing was "
+                                               "rotated.") from error
         return Vault(fresh, self._current.key, source=self.source)
 
     def finish_rotation(self) -> Vault:
         """Forgets the previous key. Call only when nothing is wrapped with it any more."""
-        if self.source is not None and self.source.name != CREDENTIAL:
+        if self.source is not None and not self.is_credential:
             self.source.with_name(self.source.name + PREVIOUS).unlink(missing_ok=True)
             _sync_folder(self.source.parent)
         return Vault(self._current.key, source=self.source)
+
+    @classmethod
+    def both(cls, current: Vault, older: Vault) -> Vault:
+        """Seals with `current`'s key, opens with `older`'s too: to wrap anew what came from another time. Its key file is nobody's."""
+        return cls(current._current.key, older._current.key)
+
+    def adopt(self, newer: Vault) -> None:
+        """From now on this vault, which others hold, is as `newer`: what `rotate` or `finish_rotation` returned."""
+        self._current, self._previous, self.source = newer._current, newer._previous, newer.source
+
+
+# ------------------------------------------------------------------ streams
+
+_FRAME, _LAST = 1 << 20, 1 << 31
+
+
+class _Frames:
+    """The frames of one stream (the STREAM construction): the nonce is the frame's number and whether it is the last, so a
+    frame that is missing, doubled, moved or cut off at the end does not open. The key must be of this stream alone."""
+
+    def __init__(self, data_key: bytes, place: str) -> None:
+        self._aead, self._place, self._number = AESGCM(_derive(_checked(data_key), b"wagateway/stream")), place, 0
+
+    def _next(self, last: bool) -> tuple[bytes, bytes]:
+        nonce = self._number.to_bytes(_NONCE - 1, "big") + bytes([last])
+        self._number += 1
+        return nonce, _VERSION + self._place.encode()
+
+
+class SealingWriter(_Frames):
+    """Seals what is written into `file`; `close` writes the end (and leaves `file` open)."""
+
+    def __init__(self, file: BinaryIO, data_key: bytes, place: str) -> None:
+        super().__init__(data_key, place)
+        self._file, self._plain = file, bytearray()
+
+    def write(self, plain: bytes) -> int:
+        self._plain += plain
+        while len(self._plain) > _FRAME:
+            self._put(bytes(self._plain[:_FRAME]), last=False)
+            del self._plain[:_FRAME]
+        return len(plain)
+
+    def close(self) -> None:
+        self._put(bytes(self._plain), last=True)
+
+    def _put(self, plain: bytes, *, last: bool) -> None:
+        nonce, bound = self._next(last)
+        sealed = self._aead.encrypt(nonce, plain, bound)
+        self._file.write((len(sealed) | (_LAST if last else 0)).to_bytes(4, "big") + sealed)
+
+
+class OpeningReader(_Frames):
+    """Reads what a SealingWriter wrote. Raises VaultError('damaged')."""
+
+    def __init__(self, file: BinaryIO, data_key: bytes, place: str) -> None:
+        super().__init__(data_key, place)
+        self._file, self._plain, self._ended = file, bytearray(), False
+
+    def read(self, size: int) -> bytes:
+        """`size` bytes; fewer at the end only."""
+        while len(self._plain) < size and not self._ended:
+            self._plain += self._frame()
+        out = bytes(self._plain[:size])
+        del self._plain[:size]
+        return out
+
+    def _frame(self) -> bytes:
+        header = self._file.read(4)
+        word = int.from_bytes(header, "big")
+        size, last = word & ~_LAST, bool(word & _LAST)
+        sealed = self._file.read(size) if size <= _FRAME + _TAG else b""
+        nonce, bound = self._next(last)
+        try:
+            if len(header) < 4 or len(sealed) < size or size < _TAG or (last and self._file.read(1)):
+                raise InvalidTag
+            plain = self._aead.decrypt(nonce, sealed, bound)
+        except InvalidTag:
+            raise VaultError("damaged", f"{self._place}: the file was changed or cut off") from None
+        self._ended = last
+        return plain
 
 
 def _checked(key: bytes) -> bytes:
