@@ -28,9 +28,10 @@ class Pace:
 
     def next_at(self, now: float, last: float | None, sent_in_hour: int, first_in_hour: float | None,
                 chance: random.Random) -> float:
-        """The earliest time for the next message. `last`: when the last one was handed over."""
+        """The earliest time for the next message. `last`: when the last one was handed over; later than now where
+        the clock was set back meanwhile."""
         at = now
-        if last is not None and self.min_gap_seconds:
+        if last is not None and last <= now and self.min_gap_seconds:
             at = max(at, last + self.min_gap_seconds * (1 + chance.random() / 2))
         if self.messages_per_hour and sent_in_hour >= self.messages_per_hour and first_in_hour is not None:
             at = max(at, first_in_hour + HOUR)

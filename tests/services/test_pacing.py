@@ -72,3 +72,7 @@ def test_the_night_in_which_the_clocks_change_ends_at_seven_all_the_same() -> No
 def test_a_sessions_own_settings_stand_before_the_daemons() -> None:
     assert Pace.of(Pacing(), {"messages_per_hour": 5, "presence": "available"}).messages_per_hour == 5
     assert Pace.of(Pacing(), {}).messages_per_hour == 40
+
+
+def test_a_clock_that_is_set_back_does_not_stop_a_session() -> None:
+    assert pace(min_gap_seconds=30.0).next_at(NOW, NOW + 86_400, 0, None, random.Random(1)) == NOW
