@@ -33,7 +33,7 @@ class Liveness:
         except GatewayError as error:
             self.storage = error.message
         lost = self._lost_links()
-        return f"{len(lost)} links are said to be connected, but their thread is gone" if lost else ""
+        return f"links that are said to be connected, but have no thread: {len(lost)}" if lost else ""
 
     def _lost_links(self) -> set[str]:
         """Missing twice in a row: the end of a thread is told a moment after it."""

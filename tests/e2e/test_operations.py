@@ -112,7 +112,8 @@ async def test_a_read_only_state_folder_is_refused_with_a_sentence(tmp_path: Pat
             await until_listening(process, state)
             process.send_signal(signal.SIGTERM)
             await ended(process)
-    read_only = ("unshare", "-rm", "sh", "-c", f'mount --bind "{state}" "{state}" && mount -o remount,bind,ro "{state}" && exec "$@"', "-")
+    mounts = f'mount --bind "{state}" "{state}" && mount -o remount,bind,ro "{state}" && exec "$@"'
+    read_only = ("unshare", "-rm", "sh", "-c", mounts, "-")
     async with daemon(state, *read_only) as process:
         code, said = await ended(process)
     assert code == 2
