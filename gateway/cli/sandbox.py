@@ -23,6 +23,7 @@ from rich.console import Console
 from gateway.audio.drawing import draw
 from gateway.cli.client import frames
 from gateway.cli.exits import FAILED, ConfigOption, leave
+from gateway.link.library import python_path
 
 OWNER, FRIEND = "15550001111", "15550002222"
 START_SECONDS = 60.0
@@ -74,14 +75,15 @@ async def running_daemon(state: Path, environment: dict[str, str], *, port: int,
     env = {**os.environ, **environment, "WAGATEWAY_STATE_DIR": str(state), "WAGATEWAY_SERVER_PORT": str(port),
            "WAGATEWAY_PACING_MESSAGES_PER_HOUR": "0", "WAGATEWAY_PACING_MIN_GAP_SECONDS": "0",
            "WAGATEWAY_FETCH_ALLOW_NETWORKS": "127.0.0.0/8", "NEONIZE_BOT_TAG": "off"}
+    env["PYTHONPATH"] = python_path(env)
     options = ["--config", str(config)] if config else []
-    made = await asyncio.create_subprocess_exec(sys.executable, "-m", "gateway", "keys", "create", "sandbox", "--scope", "admin",
-                                                *options, env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
+    program = (sys.executable, "-P", "-m", "gateway")
+    made = await asyncio.create_subprocess_exec(*program, "keys", "create", "sandbox", "--scope", "admin", *options, env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
     out, err = await made.communicate()
     if made.returncode:
         raise StoryFailed(f"no API key could be made: {err.decode(errors='replace').strip()}")
     with log.open("ab") as sink:
-        process = await asyncio.create_subprocess_exec(sys.executable, "-m", "gateway", "serve", *options, env=env, stdout=sink,
+        process = await asyncio.create_subprocess_exec(*program, "serve", *options, env=env, stdout=sink,
                                                        stderr=sink, start_new_session=True)
     try:
         yield Daemon(await _url_of(state, process, log), out.decode().split()[-1], process)

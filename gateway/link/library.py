@@ -19,6 +19,7 @@ import importlib.util
 import os
 import platform
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -49,6 +50,12 @@ class Library:
 
 
 # ------------------------------------------------------------------ what the process must look like before
+
+
+def python_path(environment: Mapping[str, str]) -> str:
+    """PYTHONPATH for a child process started with `python -P -m gateway…`: it finds this very package, and no module that
+    happens to lie in the working directory under the same name."""
+    return os.pathsep.join(filter(None, (environment.get("PYTHONPATH", ""), str(Path(__file__).parents[2]))))
 
 
 def ensure_environment() -> None:

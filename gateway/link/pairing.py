@@ -21,6 +21,7 @@ from typing import Any
 from gateway.events import Paired, PairingCode, PairingEnded, PairingEvent, QrCode
 from gateway.link import failures
 from gateway.link.base import SessionFile
+from gateway.link.library import python_path
 from gateway.link.session_store import SessionFileError, SessionStore
 from gateway.link.threads import in_thread
 
@@ -45,9 +46,9 @@ class Child:
         reading, writing = os.pipe()
         try:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "gateway.link.pairing_child", str(writing), pass_fds=(writing,),
+                sys.executable, "-P", "-m", "gateway.link.pairing_child", str(writing), pass_fds=(writing,),
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
-                env=os.environ | {"NEONIZE_BOT_TAG": "off"})
+                env=os.environ | {"NEONIZE_BOT_TAG": "off", "PYTHONPATH": python_path(os.environ)})
         except BaseException:
             os.close(reading)
             raise

@@ -64,3 +64,14 @@ async def test_the_tour_of_the_api(world: World) -> None:
     await world.arrived("15550002222", 2)
     code, out = await shell(listing, environment)
     assert code == 0 and out.count('"id"') == 2
+
+
+async def test_a_module_of_our_name_in_the_working_directory_hinders_nothing(tmp_path: Path) -> None:
+    (tmp_path / "gateway.py").write_text("raise SystemExit('the wrong module')\n")
+    program = tmp_path / "wagateway"                    # as the installed script: the working directory is not on its path
+    program.write_text(f"import sys; sys.path[0] = {str(ROOT)!r}\nfrom gateway.cli import main\nmain()\n")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(program), "sandbox", "--once", str(ROOT / "gateway" / "examples" / "hello.mp3"), cwd=tmp_path,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT)
+    out, _ = await asyncio.wait_for(process.communicate(), 120)
+    assert process.returncode == 0, out.decode()
