@@ -78,7 +78,8 @@ async def running_daemon(state: Path, environment: dict[str, str], *, port: int,
     env["PYTHONPATH"] = python_path(env)
     options = ["--config", str(config)] if config else []
     program = (sys.executable, "-P", "-m", "gateway")
-    made = await asyncio.create_subprocess_exec(*program, "keys", "create", "sandbox", "--scope", "admin", *options, env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
+    made = await asyncio.create_subprocess_exec(*program, "keys", "create", "sandbox", "--scope", "admin", *options, env=env,
+                                                stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
     out, err = await made.communicate()
     if made.returncode:
         raise StoryFailed(f"no API key could be made: {err.decode(errors='replace').strip()}")
