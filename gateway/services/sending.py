@@ -207,7 +207,7 @@ class Sender:
         until = self._watch.restricted_until
         if until is None or until <= now or message.chat.is_group:
             return True
-        if await self._messages.knows_chat(self._session_id, message.chat):
+        if await self._messages.knows_chat(message.owner, self._session_id, message.chat):
             return True
         waits.append(until)
         return False
@@ -341,7 +341,7 @@ class Sender:
         """A number that is not on WhatsApp fails before a chat is opened with it: asking costs less than sending."""
         if not self._settings.check_numbers or message.chat.phone is None:
             return True
-        if await self._messages.knows_chat(self._session_id, message.chat):
+        if await self._messages.knows_chat(message.owner, self._session_id, message.chat):
             return True
         try:
             found = await self._link.is_on_whatsapp([message.chat.user])

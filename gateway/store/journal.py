@@ -43,7 +43,7 @@ _AFTER_SESSION = "SELECT * FROM journal WHERE session_id = ? AND seq > ? ORDER B
 _SEQUENCE = "SELECT seq FROM sqlite_sequence WHERE name = 'journal'"
 _ONE = "SELECT * FROM journal WHERE seq = ?"
 _TYPES_OF = "SELECT seq, type FROM journal WHERE seq IN (SELECT value FROM json_each(?))"
-_FORGET = "DELETE FROM journal WHERE seq IN (SELECT seq FROM journal WHERE at < ? ORDER BY seq LIMIT 1000)"
+_FORGET = "DELETE FROM journal WHERE seq IN (SELECT seq FROM journal WHERE at < ? ORDER BY at LIMIT 1000)"
 
 
 class Journal:

@@ -70,8 +70,8 @@ _UNDONE = f"SELECT {_LISTED} FROM messages WHERE direction = 'out' AND stage <> 
 _OF_WA_ID = f"SELECT {_LISTED} FROM messages WHERE session_id = ? AND wa_id = ? AND direction = ?"
 _SENT_SINCE = """SELECT count(*) AS n, min(handed_at) AS first FROM messages
 WHERE session_id = ? AND direction = 'out' AND handed_at > ? AND sent_at IS NOT NULL"""
-_KNOWN_CHAT = """SELECT 1 FROM messages WHERE session_id = ? AND chat = ? AND (direction = 'in' OR sent_at IS NOT NULL)
-LIMIT 1"""
+_KNOWN_CHAT = """SELECT 1 FROM messages WHERE owner = ? AND session_id = ? AND chat = ?
+AND (direction = 'in' OR sent_at IS NOT NULL) LIMIT 1"""
 _KEEP_EARLY = """INSERT INTO early_receipts (session_id, wa_id, status, at) SELECT ?, ?, ?, ? WHERE EXISTS (
 SELECT 1 FROM messages WHERE session_id = ? AND direction = 'out' AND stage = 'sending') ON CONFLICT DO NOTHING"""
 _LATE = f"""SELECT {_LISTED} FROM messages WHERE direction = 'out' AND status = 'sent' AND late_told = 0
@@ -79,9 +79,9 @@ AND sent_at < ? AND kind NOT IN ('reaction', 'revoke') LIMIT 100"""
 _DEPTH = """SELECT session_id, stage, count(*) AS n, min(created_at) AS oldest FROM messages
 WHERE direction = 'out' AND stage <> 'done' GROUP BY session_id, stage"""
 _OVERDUE = f"""SELECT {_LISTED} FROM messages WHERE direction = 'out' AND stage <> 'done'
-AND stage IN ('queued', 'preparing', 'waiting') AND created_at < ? ORDER BY seq LIMIT 100"""
+AND stage IN ('queued', 'preparing', 'waiting') AND created_at < ? ORDER BY created_at, seq LIMIT 100"""
 _FORGET = """DELETE FROM messages WHERE seq IN (SELECT seq FROM messages WHERE created_at < ? AND stage = 'done'
-ORDER BY seq LIMIT 1000)"""
+ORDER BY created_at LIMIT 1000)"""
 
 
 def _jid(text: str) -> JID | None:
@@ -212,9 +212,9 @@ class Messages:
         assert row is not None
         return row["n"], row["first"]
 
-    async def knows_chat(self, session_id: str, chat: JID) -> bool:
+    async def knows_chat(self, owner: str, session_id: str, chat: JID) -> bool:
         """Whether anything was exchanged with this chat before."""
-        return await self._database.one(_KNOWN_CHAT, session_id, str(chat)) is not None
+        return await self._database.one(_KNOWN_CHAT, owner, session_id, str(chat)) is not None
 
     async def late(self, sent_before: float) -> list[Message]:
         return [_message(row) for row in await self._database.all(_LATE, sent_before)]

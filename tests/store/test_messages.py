@@ -182,13 +182,13 @@ async def test_what_was_handed_over_and_taken_is_counted_for_the_pace(store):
 
 async def test_a_chat_is_known_once_something_was_exchanged(store):
     await accept(store)
-    assert not await store.messages.knows_chat("s", ANNA)
+    assert not await store.messages.knows_chat("o", "s", ANNA)
     await advance(store, "m1", "sent", 1001.0)
-    assert await store.messages.knows_chat("s", ANNA)
-    assert not await store.messages.knows_chat("t", ANNA)
-    assert not await store.messages.knows_chat("s", BEN)
+    assert await store.messages.knows_chat("o", "s", ANNA)
+    assert not await store.messages.knows_chat("o", "t", ANNA)
+    assert not await store.messages.knows_chat("o", "s", BEN)
     await arrive(store, chat=BEN, sender=BEN)
-    assert await store.messages.knows_chat("s", BEN)
+    assert await store.messages.knows_chat("o", "s", BEN)
 
 
 async def test_late_ones_are_those_sent_long_ago_that_nobody_got_and_are_told_once(store):
