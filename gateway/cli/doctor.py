@@ -33,6 +33,7 @@ CONNECT_SECONDS = 4.0
 WHATSAPP = (("web.whatsapp.com", 443), ("mmg.whatsapp.net", 443))
 LOW_DISK, NO_DISK = 1 << 30, 100 << 20
 DAY = 86_400.0
+CREDENTIALS = (Path("/etc/credstore.encrypted/wagateway.master-key"), Path("/etc/credstore/wagateway.master-key"))
 _MARKS = {"ok": "ok     ", "warning": "warning", "error": "ERROR  ", "info": "       "}
 
 
@@ -206,8 +207,10 @@ def _master_key(settings: Settings) -> list[Finding]:
     if not path.exists():
         if path == own and not (settings.state / "gateway.db").exists():
             return [Finding("master key", "info", "none yet; the first start makes one in the state folder")]
-        return [Finding("master key", "warning", f"{path} does not exist; under systemd the daemon gets it as a credential, which "
-                        "only the daemon can read")]
+        if sealed := next((c for c in CREDENTIALS if c.exists()), None):
+            return [Finding("master key", "ok", f"{sealed}, which systemd gives to the service alone")]
+        return [Finding("master key", "warning", f"{path} does not exist; if the service manager gives it to the daemon as the "
+                        "credential master-key, all is well")]
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
         return [Finding("master key", "error", f"{path} has mode {mode:04o}: others can read it, so the daemon refuses it; chmod 600")]

@@ -100,10 +100,10 @@ def install(
         else:
             _write(path, text)
             print(f"wrote  {path}")
-    _say_next(places, socket)
+    _say_next(places, socket, exec_start)
 
 
-def _say_next(places: Places, socket: bool) -> None:
+def _say_next(places: Places, socket: bool, exec_start: str) -> None:
     ctl = places.systemctl
     print("\nNext:")
     if socket:
@@ -113,9 +113,9 @@ def _say_next(places: Places, socket: bool) -> None:
     print(f"  {ctl} status wagateway")
     if places.user:
         print("  loginctl enable-linger          # so that it runs while you are not logged in")
-        print("  wagateway keys create me --scope admin")
+        print(f"  {exec_start} keys create me --scope admin")
     else:
-        print("  WAGATEWAY_STATE_DIR=/var/lib/wagateway wagateway keys create me --scope admin      # as root")
+        print(f"  WAGATEWAY_STATE_DIR=/var/lib/wagateway {exec_start} keys create me --scope admin      # as root")
 
 
 @app.command("uninstall")
@@ -123,7 +123,11 @@ def uninstall(user: User = False, dry_run: DryRun = False, root: Root = Path("/"
     """Remove the unit. The state folder, with its sessions and keys, stays."""
     places = Places(root, user)
     ctl = places.systemctl
-    there = [path for name in (UNIT, SOCKET, SYSUSERS) if (not user or name == UNIT) and _read(path := places.of(name)) is not None]
+    paths = [places.of(name) for name in ((UNIT,) if user else (UNIT, SOCKET, SYSUSERS))]
+    # What `systemctl enable` made; it cannot take that back once the unit is gone.
+    paths += [path.parent / f"{target}.target.wants" / path.name for path in paths
+              for target in ("multi-user", "default", "sockets")]
+    there = [path for path in paths if path.is_symlink() or path.exists()]
     if not there:
         print("there is no unit to remove")
         return
@@ -132,7 +136,7 @@ def uninstall(user: User = False, dry_run: DryRun = False, root: Root = Path("/"
             path.unlink()
         print(f"{'would remove' if dry_run else 'removed'}  {path}")
     state = "~/.local/state/wagateway" if user else "/var/lib/wagateway"
-    print(f"\nNext:\n  {ctl} disable --now wagateway        # if it still runs\n  {ctl} daemon-reload\n"
+    print(f"\nNext:\n  {ctl} stop {'' if user else 'wagateway.socket '}wagateway\n  {ctl} daemon-reload\n"
           f"The state folder stays: {state}. Removing it destroys the sessions' keys; unlink them on the phones first.")
 
 

@@ -64,8 +64,11 @@ def test_uninstalling_removes_the_unit_keeps_the_state_and_can_be_repeated(tmp_p
     state.parent.mkdir(parents=True)
     state.touch()
     run("install", "--user", home=tmp_path)
+    enabled = unit.parent / "default.target.wants/wagateway.service"
+    enabled.parent.mkdir()
+    enabled.symlink_to(unit)
     assert "removed" in run("uninstall", "--user", home=tmp_path)
-    assert not unit.exists() and state.exists()
+    assert not unit.exists() and not enabled.is_symlink() and state.exists()
     assert "no unit to remove" in run("uninstall", "--user", home=tmp_path)
 
 
