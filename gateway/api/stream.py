@@ -138,6 +138,8 @@ def _stream(call: Call, lives: list[LiveSession], session_id: str | None) -> Res
         if call.ticket is not None:
             over = asyncio.get_running_loop().call_later(STREAM_SECONDS, subscription.end, TicketOver())
         try:
+            if (key := await gateway.store.keys.one(call.key.id)) is None or key.revoked_at is not None:
+                subscription.end(Revoked())             # between its check and this reader, which it could not end yet
             yield ServerSentEvent(comment="wagateway", retry=RETRY_MILLISECONDS)
             if position is None:
                 for first in [present(live, head) for live in lives]:

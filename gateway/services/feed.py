@@ -57,6 +57,8 @@ class Subscription:
             while last < head:
                 page = await self._feed.journal.after(last, 500, **self.scope)
                 for event in page:
+                    if self._ended is not None and not isinstance(self._ended, SlowReader):
+                        raise self._ended               # a revoked key's reader gets no more of the past either
                     if self._wants(event):
                         yield event
                     last = event.seq

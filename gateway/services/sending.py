@@ -35,6 +35,7 @@ from gateway.store.store import Store
 log = structlog.get_logger("gateway.sending")
 
 AHEAD = 6                       # messages of a session prepared at once, ahead of their turn
+AHEAD_BYTES = 32 << 20          # of files that lie ready in memory; beyond, only what is first in its chat
 RETRY_SECONDS = (1, 2, 5, 15, 30, 60)
 RESTRICTED_SECONDS = HOUR       # when WhatsApp does not say for how long
 PRESENCE_SECONDS = (0.6, 1.6)   # how long 'recording audio…' is shown
@@ -188,7 +189,8 @@ class Sender:
                 task = self._prepared_ahead(message)
                 if task is not None and task.done():
                     for later in following:
-                        self._prepared_ahead(later)
+                        if sum(map(_bytes_of, self._preparing.values())) < AHEAD_BYTES:
+                            self._prepared_ahead(later)
                     if await self._send_in_pace(message, task, now, waits):
                         return 0
                     break                           # the pace is the session's: nobody goes before
@@ -411,3 +413,8 @@ class Sender:
                 await self._ledger.fail(tx, message, "send_unconfirmed", "The connection was cut before WhatsApp confirmed the "
                                         "message, and no receipt has come since.", now, may_have_been_delivered=True)
         return None
+
+
+def _bytes_of(task: asyncio.Task[Prepared]) -> int:
+    """What a message that lies ready takes up."""
+    return len(task.result().draft.data) if task.done() and not task.cancelled() and task.exception() is None else 0

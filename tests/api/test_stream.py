@@ -206,6 +206,16 @@ async def test_a_revoked_key_takes_its_streams_and_tickets_with_it(running: Runn
     assert tickets.USE_WITHIN == 60
 
 
+async def test_a_key_revoked_between_its_check_and_its_stream_reads_nothing(running: Running) -> None:
+    await running.linked()
+    another = await running.another_client()
+    ticket = (await another.post("/api/v1/events/ticket")).body
+    await running.gateway.keys.revoke(another.key.split("_")[1])            # the ticket was on its way out just then
+    async with running.client.http.get(running.client.url + ticket["url"]) as response:
+        assert [(event, data["code"]) async for _, event, data in frames(response.content)] == [("bye", "revoked")]
+    assert running.gateway.feed.readers == 0
+
+
 # ------------------------------------------------------------------ slow readers
 
 

@@ -131,3 +131,25 @@ async def test_a_restriction_belongs_to_the_account_and_not_to_the_session(tmp_p
         await until(lambda: live.restricted_until is not None)
         await running.client.post(f"/api/v1/sessions/{id_}/relink", {})
         assert live.restricted_until is None
+
+
+async def test_large_files_are_not_all_made_ready_long_before_their_turn(running: Running,
+                                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session may send forty messages an hour: what is prepared lies in memory until then."""
+    monkeypatch.setattr("gateway.services.sending.AHEAD_BYTES", 1500)
+    id_, _ = await running.linked()
+    await running.client.patch(f"/api/v1/sessions/{id_}", {"settings": {"min_gap_seconds": 1000}})
+    first = (await running.client.post("/api/v1/messages", {"to": TO, "message": "1"})).body["id"]
+    await running.message(first, "sent")
+    for _ in range(5):
+        answer = await running.client.post("/api/v1/messages/media", {
+            "to": TO, "mediaType": "document", "mediaUrl": "data:application/octet-stream," + "x" * 1000})
+        assert answer.status == 202, answer.body
+    live, = running.gateway.sessions.live()
+    sender = live.sender
+    assert sender is not None
+    await until(lambda: len(sender._preparing) == 2)
+    await running.message(answer.body["id"], "queued")
+    sender.wake()
+    await asyncio.sleep(0.05)
+    assert len(sender._preparing) == 2

@@ -110,3 +110,14 @@ async def test_the_head_survives_a_restart_of_the_feed(store: Store, feed: Feed)
     again = Feed(store.journal)
     await again.start()
     assert again.head == feed.head > 0
+
+
+async def test_a_reader_that_is_ended_while_it_reads_the_past_gets_no_more_of_it(store: Store, feed: Feed) -> None:
+    for n in range(5):
+        await tell(store, feed, n)
+    reader = feed.subscribe(owner="o", after=0, key_id="k")
+    events = reader.events()
+    await anext(events)
+    feed.end_key("k")
+    with pytest.raises(Revoked):
+        await anext(events)
