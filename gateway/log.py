@@ -35,9 +35,14 @@ def _journald(logger: Any, name: str, event: MutableMapping[str, Any]) -> str:
     event.pop("timestamp", None)
     text = str(event.pop("event", ""))
     trace = event.pop("exception", "")
-    fields = " ".join(f"{key}={value}" for key, value in event.items())
-    line = f"<{_PRIORITY.get(level, 6)}>{text} {fields}".rstrip()
-    return line + "".join(f"\n<{_PRIORITY.get(level, 6)}>{part}" for part in str(trace).splitlines())
+    # A line end in a value, which may come from elsewhere, must not look like a line of ours.
+    fields = " ".join(f"{key}={_one_line(value)}" for key, value in event.items())
+    lines = [*f"{text} {fields}".rstrip().splitlines(), *str(trace).splitlines()]
+    return "\n".join(f"<{_PRIORITY.get(level, 6)}>{line}" for line in lines)
+
+
+def _one_line(value: object) -> str:
+    return "\\n".join(str(value).splitlines())
 
 
 def configure(level: str, format: str, stream: TextIO | None = None) -> None:

@@ -69,3 +69,10 @@ def test_the_level_is_a_floor() -> None:
     out = lines("json", "warning")
     structlog.get_logger("gateway.x").info("quiet")
     assert out.getvalue() == ""
+
+
+def test_a_line_end_in_a_value_makes_no_line_of_its_own_in_the_journal() -> None:
+    out = lines("journald")
+    structlog.get_logger("gateway.x").info("event", detail="first\n<0>forged by somebody")
+    logging.getLogger("some.library").warning("two\nlines")
+    assert out.getvalue().splitlines() == ["<6>event detail=first\\n<0>forged by somebody", "<4>two", "<4>lines"]

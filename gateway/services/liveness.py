@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 from gateway.errors import GatewayError
 from gateway.services.sessions import Sessions
-from gateway.states import Status
 from gateway.store.store import Store
 
 Labels = Callable[[], set[str]]
@@ -47,8 +46,8 @@ class Liveness:
 
     def status(self) -> str:
         """One line for `systemctl status`."""
-        states = [live.state for live in self._sessions.live()]
-        connected = sum(state.status is Status.CONNECTED for state in states)
-        need = sum(state.needs_somebody for state in states)
-        line = f"{connected} of {len(states)} sessions connected" + (f", {need} need somebody" if need else "")
+        sessions = self._sessions.live()
+        connected = sum(live.usable.is_set() for live in sessions)
+        need = sum(live.state.needs_somebody for live in sessions)
+        line = f"{connected} of {len(sessions)} sessions connected" + (f", {need} need somebody" if need else "")
         return f"{line}; {self.storage}" if self.storage else line

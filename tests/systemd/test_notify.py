@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import signal
 import socket
@@ -18,6 +19,7 @@ import pytest
 from gateway.notify import ServiceManager
 
 pytestmark = pytest.mark.e2e
+PR_SET_MDWE, PR_GET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN = 65, 66, 1         # linux/prctl.h
 
 
 class Manager:
@@ -45,9 +47,10 @@ class Manager:
                     return text
 
     @asynccontextmanager
-    async def started(self, *, hand_over: socket.socket | None = None) -> AsyncIterator[asyncio.subprocess.Process]:
+    async def started(self, *, hand_over: socket.socket | None = None,
+                      before: str = "") -> AsyncIterator[asyncio.subprocess.Process]:
         """A small program takes the place of systemd's own steps between fork and exec: its pid stays the daemon's."""
-        script = "import os, sys\n"
+        script = f"import os, sys\n{before}\n"
         if hand_over is not None:
             script += f"os.dup2({hand_over.fileno()}, 3); os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid()))\n"
         if self.watchdog_seconds is not None:
@@ -115,6 +118,20 @@ async def test_a_socket_that_was_handed_over_is_the_one_it_listens_on(tmp_path: 
                 process.send_signal(signal.SIGTERM)
                 assert await asyncio.wait_for(process.wait(), 10) == 0
         assert path.exists(), "the socket is the manager's, and stays for the next start"
+
+
+async def test_it_runs_where_no_memory_may_become_executable(tmp_path: Path) -> None:
+    """As under MemoryDenyWriteExecute=yes: the sealed store's callbacks and the core never ask for such memory."""
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    if prctl(PR_GET_MDWE, 0, 0, 0, 0) < 0:
+        pytest.skip("this kernel is older than 6.3")
+    manager = Manager(tmp_path)
+    deny = f"import ctypes; assert ctypes.CDLL(None).prctl({PR_SET_MDWE}, {PR_MDWE_REFUSE_EXEC_GAIN}, 0, 0, 0) == 0"
+    async with manager.started(before=deny) as process:
+        await manager.until(lambda text: "READY=1" in text)
+        await manager.until(lambda text: "WATCHDOG=1" in text, 5)
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(process.wait(), 10) == 0
 
 
 # ------------------------------------------------------------------ the parts
