@@ -211,7 +211,7 @@ class CoreSession:
                 self._first_callback()
                 self._begun.set()
             copied = ctypes.string_at(data, size) if size > 0 else b""
-            if not self._stopping:
+            if not self._ended.is_set():        # but while it is being stopped: the core has acknowledged it
                 self._on_event(code, copied)
 
     def _qr(self, _id: int, text: int) -> None:

@@ -26,6 +26,7 @@ _ON_THE_WIRE = (
     "info query timed out",
     "failed to write", "use of closed", "broken pipe", "connection reset")
 _TRY_LATER = {429, 500, 503}
+_STORE = ("database or disk is full", "database is locked")         # the session's keys are saved before the wire is touched
 
 
 def send_error(text: str) -> SendError:
@@ -37,6 +38,8 @@ def send_error(text: str) -> SendError:
         return SendError("send_failed", text, retry=number in _TRY_LATER)
     if any(part in text for part in _NOT_LINKED):
         return SendError("session_gone", text)
+    if any(part in text for part in _STORE):
+        return SendError("storage_unavailable", text, retry=True)
     if "no LID found for" in text:
         return SendError("not_on_whatsapp", text)
     if any(part in text for part in _BEFORE_THE_WIRE):

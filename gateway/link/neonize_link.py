@@ -48,6 +48,7 @@ class NeonizeLink:
         self._session: CoreSession | None = None
         self._own: Device | None = None
         self._opening: asyncio.Task[None] | None = None
+        self._closing = False
         self._uploads = asyncio.Semaphore(2)
         self._one_at_a_time = asyncio.Lock()
         self._handed_over: dict[bytes, asyncio.Future[bytes]] = {}
@@ -55,7 +56,7 @@ class NeonizeLink:
     # ------------------------------------------------------------------ the connection
 
     async def open(self) -> None:
-        if self._sink is not None and self._session is None and self._opening is None:
+        if not self._closing and self._session is None and self._opening is None:
             self._opening = asyncio.create_task(self._open(), name=self._name("open"))
             self._opening.add_done_callback(self._opened)
 
@@ -100,6 +101,8 @@ class NeonizeLink:
         if session is not self._session:
             return
         self._session = None
+        if self._closing:
+            return
         meaning = from_whatsapp.ended(error)
         self._tell(meaning if meaning is not None else ConnectFailed(error))
 
@@ -112,7 +115,8 @@ class NeonizeLink:
             log.exception("session %s: %s could not be handled", self._file.session_id, type(event).__name__)
 
     async def close(self) -> None:
-        self._sink = None
+        # Until the core has stopped it goes on acknowledging what arrives, so all of that is still told.
+        self._closing = True
         if self._opening is not None:
             self._opening.cancel()
             await asyncio.wait({self._opening})
@@ -127,6 +131,7 @@ class NeonizeLink:
                 log.warning("session %s: the core has not stopped within %g s; it is left to end by itself",
                             self._file.session_id, self._patience.close)
                 stopping.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+        self._sink = None
         await in_thread(lambda: self._store.release(self._file), self._name("release"))
 
     async def account(self) -> Account | None:
@@ -140,7 +145,7 @@ class NeonizeLink:
 
     async def send(self, to: JID, message: Outgoing, secret: bytes) -> SendReceipt:
         session, own = self._session, self._own
-        if session is None or own is None or self._sink is None:
+        if session is None or own is None or self._closing:
             raise SendError("session_not_connected", _NOT_OPEN, retry=True)
         uploaded = None
         if attached := to_whatsapp.attachment(message):
@@ -258,7 +263,7 @@ class NeonizeLink:
 
     async def _call(self, function: str, *arguments: Any, seconds: float | None = None) -> bytes:
         session = self._session
-        if session is None or self._sink is None:
+        if session is None or self._closing:
             raise LinkError(_NOT_OPEN, "session_not_connected")
         try:
             return await self._in_core(lambda: session.call(function, *arguments), seconds or self._patience.call)

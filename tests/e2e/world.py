@@ -106,9 +106,11 @@ class World:
         made = await self.client.post("/api/v1/sessions", {"session_key": session_key})
         assert made.status == 201, made.body
         id_ = str(made.body["id"])
+        scanned = ""
         async with asyncio.timeout(30), self.client.stream(f"/api/v1/sessions/{id_}/stream") as events:
             async for _, event, data in events:
-                if event == "qr":
+                if event == "qr" and data["code"] != scanned:       # the first frame may show what is then told, too
+                    scanned = data["code"]
                     await self.whatsapp("POST", "/scan", {"qr": data["code"], "phone": phone})
                 elif event == "connected":
                     return id_

@@ -255,6 +255,22 @@ def test_events_are_copied_and_none_comes_after_the_stop(core: Core, go: Go) -> 
     assert ended == [""]
 
 
+def test_what_arrives_while_the_session_is_being_stopped_is_told(core: Core, go: Go, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The core has acknowledged it: WhatsApp will not send it again."""
+    told: list[tuple[int, bytes]] = []
+    one, opened = live(core, go, on_event=lambda code, data: told.append((code, data)))
+    stop, late = go.Stop, [b"last"]
+
+    def stopping(id_: bytes) -> None:
+        while late:
+            opened.tell(17, late.pop())
+        stop(id_)
+
+    monkeypatch.setattr(go, "Stop", stopping)
+    one.stop()
+    assert told == [(0, b""), (17, b"last")]
+
+
 def test_a_handler_that_fails_is_logged_and_the_next_event_comes(
         core: Core, go: Go, caplog: pytest.LogCaptureFixture) -> None:
     told: list[int] = []

@@ -17,6 +17,8 @@ from gateway.link.failures import pairing_failure, send_error, upload_error
     ("websocket disconnected before message send returned response", "send_unconfirmed", False, False),
     ("websocket disconnected before message send (retry) returned response", "send_unconfirmed", False, False),
     ("context canceled", "send_unconfirmed", False, False),
+    ("failed to save cached sessions: failed to store cached sessions: transaction: commit: database or disk is full",
+     "storage_unavailable", True, True),
     ("no LID found for 15559990000@s.whatsapp.net from server", "not_on_whatsapp", True, False),
     ("failed to get user info for 1@s.whatsapp.net to fill LID cache: websocket not connected", "send_failed", True, True),
     ("failed to get user info for 1@s.whatsapp.net to fill LID cache: info query timed out", "send_failed", True, True),
