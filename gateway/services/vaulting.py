@@ -72,6 +72,8 @@ async def settle(store: Store) -> None:
         changed = await keyring.rewrap(store)
         store.vault.adopt(store.vault.finish_rotation())
         log.warning("rotation_finished", fingerprint=store.vault.fingerprint, rewrapped=changed)
+    else:
+        store.vault.finish_rotation()       # one that was cut off before it began has left a copy of the key
 
 
 class Vaulting:

@@ -19,6 +19,7 @@ import base64
 import binascii
 import hmac
 import os
+import re
 import stat
 from pathlib import Path
 from typing import BinaryIO
@@ -33,6 +34,7 @@ CREDENTIAL = "master-key"           # systemd: LoadCredentialEncrypted=master-ke
 KEY_FILE = "master.key"             # in the state folder, made on the first start
 PREVIOUS = ".previous"              # beside the key while a rotation is under way
 
+_DRAFT = re.compile(r"\..+\.[0-9a-f]{12}")
 _VERSION = b"\x01"
 _ID, _NONCE, _TAG, _SALT, _CHECK = 4, 12, 16, 16, 16
 
@@ -243,9 +245,13 @@ class Vault:
         return Vault(fresh, self._current.key, source=self.source)
 
     def finish_rotation(self) -> Vault:
-        """Forgets the previous key. Call only when nothing is wrapped with it any more."""
+        """Forgets the previous key, and drafts of a key file that a crash left. Call only when nothing is wrapped with it any
+        more."""
         if self.source is not None and not self.is_credential:
             self.source.with_name(self.source.name + PREVIOUS).unlink(missing_ok=True)
+            for draft in self.source.parent.glob(f".{self.source.name}*"):
+                if _DRAFT.fullmatch(draft.name):
+                    draft.unlink(missing_ok=True)
             _sync_folder(self.source.parent)
         return Vault(self._current.key, source=self.source)
 

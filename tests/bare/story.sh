@@ -11,7 +11,7 @@ field() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.a
 
 start() {
     rm -f /srv/state/daemon.json
-    $w serve >>/srv/daemon.log 2>&1 &
+    env "${to_sandbox[@]}" $w serve >>/srv/daemon.log 2>&1 &
     daemon=$!
     for _ in $(seq 300); do
         [ ! -e /srv/state/daemon.json ] || break
@@ -46,8 +46,8 @@ step "link, in the sandbox"
 whatsapp=$!
 for _ in $(seq 300); do [ ! -e /srv/whatsapp.json ] || break; sleep 0.1; done
 control=$(field /srv/whatsapp.json control_url)
-eval "$(python3 -c 'import json, shlex
-for name, value in json.load(open("/srv/whatsapp.json"))["env"].items(): print(f"export {name}={shlex.quote(value)}")')"
+mapfile -t to_sandbox < <(python3 -c 'import json
+for name, value in json.load(open("/srv/whatsapp.json"))["env"].items(): print(f"{name}={value}")')
 python3 /srv/phone.py people "$control"
 WAGATEWAY_API_KEY=$($w keys create bare --scope admin 2>/dev/null | tail -1)
 export WAGATEWAY_API_KEY
