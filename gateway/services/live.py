@@ -121,6 +121,7 @@ class LiveSession:
             self._check_open()
             await self.logout()
             await self._become(None)
+            self._check_open()                                  # the log-out may have taken long
             try:
                 self.qr = self.code = None
                 await self._update(stopped=False, jid=None, lid=None, push_name="", generation=0, restricted_until=None)
@@ -393,6 +394,10 @@ class LiveSession:
     async def _hold(self) -> None:
         """Dials until connected, then follows the link's events until somebody has to act."""
         tries = 0
+        until, now = self.state.until, self._around.clock()
+        if self.state.status is Status.BANNED and until is not None and until > now:        # a restart does not end a ban
+            self.state = replace(self.state, next_retry=until)
+            await asyncio.sleep(until - now)
         while True:
             if self.state.status is not Status.PENDING:
                 await self._be("starting")

@@ -13,6 +13,7 @@ from gateway.store.keys import Key
 USE_WITHIN = 60.0           # seconds from its making; a browser's quick reconnects fall into that time too
 STREAM_SECONDS = 3600.0     # then the stream ends with a word, and the page fetches another ticket
 MOST = 10_000
+MOST_OF_ONE = 1_000         # of one owner: nobody takes the others' places
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class Tickets:
     def issue(self, key: Key, session_id: str | None) -> Ticket:
         now = self._clock()
         self._tickets = {text: t for text, t in self._tickets.items() if t.use_before > now}
-        if len(self._tickets) >= MOST:
+        if len(self._tickets) >= MOST or sum(t.key.owner == key.owner for t in self._tickets.values()) >= MOST_OF_ONE:
             raise GatewayError("rate_limited", "Too many stream tickets wait to be used.", retry_after=USE_WITHIN)
         ticket = Ticket(secrets.token_urlsafe(24), replace(key, scope="read"), session_id, now + USE_WITHIN)
         self._tickets[ticket.text] = ticket

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gateway.events import ConnectFailed
+from gateway.events import ConnectFailed, TemporaryBan
 from gateway.link.base import SessionFile
 from tests.link.fake_link import FakeLinks
 from tests.running import FAST, Running, run_gateway, until
@@ -42,3 +42,18 @@ async def test_a_file_that_does_not_open_ends_the_session_and_not_the_daemon(run
     await until(lambda: live.state.reason.code == "store_damaged")
     assert live.state.detail == "the file is damaged"
     assert (await running.client.get("/healthz")).status == 200
+
+
+async def test_a_restart_does_not_dial_into_a_ban(tmp_path: Path) -> None:
+    links = FakeLinks()
+    async with run_gateway(tmp_path / "s", FAST, links) as running:
+        _, link = await running.linked()
+        link.emit(TemporaryBan(101, 3600.0, ""))
+        live, = running.gateway.sessions.live()
+        await until(lambda: live.state.status.value == "banned")
+    async with run_gateway(tmp_path / "s", FAST, links) as running:
+        live, = running.gateway.sessions.live()
+        await until(lambda: live.state.next_retry is not None)
+        assert live.state.status.value == "banned"
+        assert live.state.next_retry == live.state.until
+        assert len(links.links) == 1

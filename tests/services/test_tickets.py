@@ -64,3 +64,12 @@ def test_unused_tickets_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
         tickets.issue(KEY, None)
     clock.now += USE_WITHIN
     assert tickets.issue(KEY, None)
+
+
+def test_one_owner_does_not_take_the_tickets_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_OF_ONE", 2)
+    tickets = Tickets(Clock())
+    tickets.issue(KEY, None), tickets.issue(KEY, None)
+    with pytest.raises(GatewayError, match="rate_limited"):
+        tickets.issue(KEY, None)
+    assert tickets.issue(Key("k2", "o", "read", "free", "k2", 0.0, None, None, None), None)
