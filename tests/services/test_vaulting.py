@@ -141,7 +141,7 @@ async def test_a_kill_at_any_step_leaves_a_state_that_opens(tmp_path: Path, work
     """`every`: which steps are tried; all of them by hand."""
     steps = 0
     await make(tmp_path / "made")
-    for at in range(2 % every, 200, every):
+    for at in range(1 if every == 1 else 2, 200, every):
         state = shutil.copytree(tmp_path / "made", tmp_path / str(at))
         before, key = row(state), (state / "master.key").read_bytes()
         code, out = await python(KILLED, state, work, at)

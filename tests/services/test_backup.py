@@ -1,0 +1,144 @@
+"""The backup's file, the schedule, the swap, and what a restore objects to. Real sealed files are in tests/e2e/test_backup.py."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from gateway.config import Backup
+from gateway.errors import GatewayError
+from gateway.link.session_files import Contents
+from gateway.services.backup import Backups, Schedule
+from gateway.services.restoring import objection
+from gateway.store import backup
+from gateway.store.backup import BackupUnusable, SavedSession
+from gateway.store.store import open_store
+from gateway.store.vault import Vault, VaultError
+
+KEY = bytes(range(32))
+
+
+async def make(state: Path, target: Path) -> None:
+    state.mkdir(exist_ok=True)
+    async with open_store(state, Vault(KEY)) as store:
+        await Backups(store, None, asyncio.Lock(), "1", lambda: 5.0).make(target)
+
+
+async def test_a_backup_is_private_whole_and_opens_with_its_key_only(tmp_path: Path) -> None:
+    target = tmp_path / "b.backup"
+    await make(tmp_path / "state", target)
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    assert b"SQLite" not in target.read_bytes() and b"CREATE TABLE" not in target.read_bytes()
+    manifest = backup.unpack(target, tmp_path / "out", Vault(KEY))
+    assert sorted(manifest.files) == ["gateway.db", "vault.check"]
+    assert not (tmp_path / "state" / "backup.tmp").exists()
+    with pytest.raises(VaultError, match="another master key"):
+        backup.read_manifest(target, Vault(bytes(reversed(KEY))))
+    with pytest.raises(GatewayError, match="not overwritten"):
+        await make(tmp_path / "state", target)
+
+
+async def test_a_backup_that_was_changed_anywhere_or_cut_off_is_refused(tmp_path: Path) -> None:
+    target = tmp_path / "b.backup"
+    await make(tmp_path / "state", target)
+    whole = target.read_bytes()
+    damaged = [whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :] for at in range(0, len(whole), len(whole) // 40)]
+    damaged += [whole[:-1], whole[: len(whole) // 2], whole[:90], whole[:10], whole + b"x", b""]
+    for number, raw in enumerate(damaged):
+        target.write_bytes(raw)
+        with pytest.raises((BackupUnusable, VaultError)):
+            backup.unpack(target, tmp_path / f"out{number}", Vault(KEY))
+
+
+async def test_a_backup_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "gone"
+    with pytest.raises(GatewayError) as refused:
+        await make(tmp_path / "state", folder / "b.backup")
+    assert refused.value.code == "storage_unavailable"
+    assert not list((tmp_path / "state").glob("backup*"))
+
+
+async def test_the_schedule_keeps_so_many_and_a_clock_that_jumps_back_does_not_stop_it(tmp_path: Path) -> None:
+    now = 1_800_000_000.0
+    (tmp_path / "state").mkdir()
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "notes.backup").write_text("somebody's")
+    async with open_store(tmp_path / "state", Vault(KEY)) as store:
+        schedule = Schedule(Backups(store, None, asyncio.Lock(), "1"), Backup(str(tmp_path / "b"), 24.0, 2), lambda: now)
+        assert schedule.due(now)
+        for _ in range(4):
+            await schedule.make()
+            assert not schedule.due(now + 3600)
+            now += 24 * 3600
+            assert schedule.due(now)
+        assert schedule.due(now - 10 * 24 * 3600), "the newest is from the future"
+        made = [path.name for _, path in schedule.files()]
+    assert made == ["wagateway-20270117T080000Z.backup", "wagateway-20270118T080000Z.backup"]
+    assert (tmp_path / "b" / "notes.backup").exists()
+
+
+def prepare(state: Path) -> None:
+    """A present state, and a restored one that is committed."""
+    for folder, mark in ((state, "old"), (state / backup.STAGING, "new")):
+        (folder / "sessions").mkdir(parents=True)
+        (folder / "gateway.db").write_text(mark)
+        (folder / "vault.check").write_text(mark)
+        (folder / "sessions" / "s.db").write_text(mark)
+    (state / "gateway.db-wal").write_text("old")
+
+
+def contents(state: Path) -> set[str]:
+    return {(state / name).read_text() for name in ("gateway.db", "vault.check", "sessions/s.db")}
+
+
+def test_a_swap_that_is_cut_off_anywhere_is_finished_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    replace, steps = os.replace, 0
+    for at in range(1, 30):
+        state, count = tmp_path / str(at), 0
+        prepare(state)
+
+        def cut(self: Path, target: Path, at: int = at) -> Path:
+            nonlocal count
+            count += 1
+            if count == at:
+                raise KeyboardInterrupt
+            replace(self, target)
+            return target
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "replace", cut)
+            try:
+                backup.commit_restore(state)
+                backup.finish_restore(state)
+            except KeyboardInterrupt:
+                steps += 1
+        kept = backup.finish_restore(state)
+        committed = at > 1
+        assert contents(state) == ({"new"} if committed else {"old"}), at
+        assert (state / "gateway.db-wal").exists() == (not committed)
+        assert not (state / backup.READY).exists() and not (state / backup.STAGING).exists()
+        if count < at:
+            break
+        if committed:
+            assert kept is not None and contents(kept) == {"old"}
+    assert steps >= 8
+
+
+@pytest.mark.parametrize(("present", "saved", "says"), [
+    (Contents(None, 3, "a"), ("1:1@s", 1, "b"), ""),
+    (Contents("1:1@s", 3, "a"), ("1:1@s", 3, "a"), ""),
+    (Contents("1:1@s", 3, "a"), ("1:1@s", 4, "b"), ""),
+    (Contents("1:1@s", 3, "a"), ("1:1@s", 3, "b"), "has sent or received"),
+    (Contents("1:1@s", 5, "a"), ("1:1@s", 3, "b"), "was started 2 times"),
+    (Contents("1:2@s", 1, "a"), ("1:1@s", 9, "b"), "linked anew"),
+    (Contents("1:1@s", 1, "a"), None, "would be gone"),
+])
+def test_a_restore_objects_where_newer_keys_would_be_lost(
+        present: Contents, saved: tuple[str, int, str] | None, says: str) -> None:
+    session = SavedSession("s", "shop", *saved) if saved else None
+    said = objection("Session shop", present, session)
+    assert says in said and bool(said) == bool(says)
