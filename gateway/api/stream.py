@@ -49,6 +49,31 @@ def frame(event: Event, now: float) -> ServerSentEvent | None:
     return ServerSentEvent(_json({**data, "at": iso(event.at)}), event=event.type, id=str(event.seq))
 
 
+class Rendered:
+    """The last events as bytes: thousands of readers get the same ones."""
+
+    MOST = 64
+
+    def __init__(self) -> None:
+        self._kept: dict[int, tuple[Event, bytes]] = {}     # by identity: every reader is offered the same object
+
+    def bytes_of(self, event: Event, now: float) -> bytes | None:
+        if (kept := self._kept.get(id(event))) is not None:
+            return kept[1]
+        sent = frame(event, now)
+        if sent is None:
+            return None
+        encoded = sent.encode()
+        if event.type not in ("qr", "pairing_code"):        # those depend on the time
+            if len(self._kept) >= self.MOST:
+                del self._kept[next(iter(self._kept))]
+            self._kept[id(event)] = event, encoded
+        return encoded
+
+
+RENDERED = Rendered()
+
+
 def present(live: LiveSession, head: int) -> ServerSentEvent:
     """The one frame that says how the session stands."""
     state, s = live.state.public(), live.session
@@ -130,7 +155,7 @@ def _stream(call: Call, lives: list[LiveSession], session_id: str | None) -> Res
     position = _position(call.request, query, gateway.feed.head)
     types = _types(query)
 
-    async def frames() -> AsyncIterator[ServerSentEvent]:
+    async def frames() -> AsyncIterator[ServerSentEvent | bytes]:
         subscription = gateway.feed.subscribe(owner=call.key.owner, session_id=session_id, types=types, after=position,
                                               key_id=call.key.id)
         head = gateway.feed.head
@@ -146,7 +171,7 @@ def _stream(call: Call, lives: list[LiveSession], session_id: str | None) -> Res
                     if not types or first.event in types:
                         yield first
             async for event in subscription.events(follow=query.follow):
-                if (sent := frame(event, gateway.clock())) is not None:
+                if (sent := RENDERED.bytes_of(event, gateway.clock())) is not None:
                     yield sent
             yield _farewell("caught_up", "That is all there is.")
         except SlowReader as error:

@@ -1,0 +1,160 @@
+# ruff: noqa: E501   (the sentences of two documents)
+"""Writes docs/benchmarks.md and docs/reliability.md from what the runs left in docs/runs.
+
+    python -m benchmarks.report [--fire FILE] [--soak FILE]
+
+The files given are copied to docs/runs first, without what only a rerun needs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmarks import plot
+from benchmarks.measuring import PLOTS, RESULTS, ROOT
+
+NOT_TESTED = """## What was not tested
+
+- Real phones and the real WhatsApp. Everything here runs against the sandbox, on loopback: its latencies, limits and
+  bans are its own. What WhatsApp does to an account that sends too much cannot be shown here.
+- Power failure of the machine: `kill -9` ends the process, not the disk. The sealed store has power-loss tests of its own
+  (`tests/link/sealed/power_loss.py`).
+- Other systems than Linux on x86-64, other disks than this one's, and more than a quarter of an hour at a stretch.
+"""
+
+
+def where(run: dict[str, Any]) -> str:
+    m = run["machine"]
+    return (f"{m['cpu']}, {m['cores']} cores, {m['memory_gb']} GB, Linux {m['kernel']}; Python {m['python']}, neonize {m['neonize']}, "
+            f"PyAV {m['av']}, uvicorn {m['uvicorn']}, SQLite {m['sqlite']}, OpenSSL {m['openssl']}; commit {m['commit']}; "
+            f"load of the machine at the end of the run: {m['load']}")
+
+
+def read(name: str) -> dict[str, Any] | None:
+    file = RESULTS / f"{name}.json"
+    return json.loads(file.read_text()) if file.exists() else None       # type: ignore[no-any-return]
+
+
+def table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
+    return "\n".join(["| " + " | ".join(head) + " |", "|" + "---|" * len(head),
+                      *("| " + " | ".join(str(cell) for cell in row) + " |" for row in rows)]) + "\n"
+
+
+def verdict(value: float, target: float) -> str:
+    return "met" if value <= target else "**missed**"
+
+
+def benchmarks() -> str:
+    out = ["# Speed\n", "Written by `python -m benchmarks.report` from the runs in [`runs/`](runs). Each section names its command, its "
+           "machine and that machine's load: with a load above the number of cores, times are the scheduler's as much as ours.\n"]
+    if run := read("linking"):
+        scan = run["scan_to_connected"]
+        out += ["## Linking\n", f"`{run['command']}` — {where(run)}\n", table(("", "n", "median ms", "max ms", "target"), [
+            ("scan to connected", scan["n"], scan["median_ms"], scan["max_ms"], f"1000: {verdict(scan['median_ms'], 1000)}"),
+            ("asked to the first code", run["asked_to_first_code"]["n"], run["asked_to_first_code"]["median_ms"],
+             run["asked_to_first_code"]["max_ms"], "")]), "![](plots/linking.svg)\n"]
+    if run := read("sending"):
+        rows = [(name.removeprefix("accept "), part["asked_per_second"], part["answered_per_second"], part["p50_ms"], part["p99_ms"],
+                 f"25: {verdict(part['p99_ms'], 25)}") for name, part in run.items() if name.startswith("accept ")]
+        send, lag = run["send"], run["loop_lag_while_4_encode"]
+        out += ["## Accepting and sending\n", f"`{run['command']}` — {where(run)}\n",
+                table(("what", "asked/s", "answered/s", "p50 ms", "p99 ms", "target p99"), rows), "![](plots/accepting.svg)\n",
+                table(("one text to its acknowledgement", "median ms", "p99 ms"), [
+                    ("bare neonize", send["bare_neonize"]["median_ms"], send["bare_neonize"]["p99_ms"]),
+                    ("the gateway, after its 202", send["after_202"]["median_ms"], send["after_202"]["p99_ms"])]),
+                f"Added by the gateway: {send['added_median_ms']} ms (target 10: {verdict(send['added_median_ms'], 10)}).\n",
+                f"Event loop while four voice notes are encoded: a 2 ms timer is late by {lag['p50_ms']} ms (p50), "
+                f"{lag['p99_ms']} ms (p99; target 20: {verdict(lag['p99_ms'], 20)}), {lag['max_ms']} ms at most.\n",
+                "![](plots/sending.svg)\n"]
+    if run := read("sessions"):
+        rows = [(count, part["listening_after_seconds"], part["all_connected_after_seconds"], part["rss_mb"], part["threads"],
+                 part["fds"], f"{part['per_session']['rss_mb']} MB, {part['per_session']['threads']}, {part['per_session']['fds']}",
+                 part["linking_all_seconds"]) for count, part in run["counts"].items()]
+        out += ["## Many sessions\n", f"`{run['command']}` — {where(run)}\n", table(
+            ("sessions", "listening after s", "all connected after s", "MB", "threads", "fds", "per session", "linking all took s"), rows),
+            "Targets for 200: 20 s, 400 MB.\n", "![](plots/cold_start.svg)\n", "![](plots/memory.svg)\n"]
+    if run := read("streams"):
+        rows = [(readers, part["fan_out"]["p50_ms"], part["fan_out"]["p99_ms"], part["from_whatsapp"]["p99_ms"],
+                 part["cpu_ms_per_event"], part["cpu_us_per_frame"],
+                 f"250: {verdict(part['fan_out']['p99_ms'], 250)}" if readers == "5000" else "")
+                for readers, part in run.items() if readers.isdigit()]
+        out += ["## Event streams\n", f"`{run['command']}` — {where(run)}\n", table(
+            ("readers", "p50 ms", "p99 ms", "p99 from WhatsApp", "CPU ms/event", "CPU µs/frame", "target p99"), rows),
+            "Delays are after the first reader; the readers' own processes share the machine.\n",
+            f"Replay from number 0: {run['replay']['events_per_second']} events a second ({run['replay']['mb_per_second']} MB/s), "
+            "each opened with its seal.\n", "![](plots/fan_out.svg)\n"]
+    out += ["Voice notes: `python benchmarks/voice.py`; the sealed store: `python benchmarks/sealed_store.py`; see [voice.md](voice.md) "
+            "and [security.md](security.md).\n", NOT_TESTED]
+    return "\n".join(out)
+
+
+def reliability() -> str:
+    out = ["# Reliability\n", "Written by `python -m benchmarks.report` from the runs in [`runs/`](runs).\n"]
+    if run := read("fire"):
+        found = run["findings"]
+        out += [
+            "## Under fire\n", f"`python -m tests.fire --sessions {run['sessions']} --minutes {run['minutes']:g} --seed {run['seed']}` — "
+            f"{where(run)}\n",
+            f"{run['sessions']} sessions talked for {run['minutes']:g} minutes while {sum(run['struck'].values())} troubles came over them. "
+            f"{run['accepted']} messages were accepted, {run['written']} were written by contacts, {run['events']} events were journalled; "
+            f"the daemon was started {run['starts']} times ({run['failed_starts']} starts failed, on a full disk, and were repeated). "
+            "Afterwards every message was compared with what the recipients' phones had decrypted, every event with what three "
+            "readers and a webhook had got, and every file was searched for the sessions' keys.\n",
+            "**Findings: " + ("none.**\n" if not found else f"{len(found)}.**\n\n" + "\n".join(f"- {text[:300]}" for text in found[:20]) + "\n"),
+            f"Messages that arrived and were lost: {len(run['lost_to_kills'])} to `kill -9` between the core's acknowledgement to "
+            f"WhatsApp and our commit, {len(run['told_unreadable'])} told as `undecryptable` because the disk was full (see below).\n",
+            table(("trouble", "times"), sorted(run["struck"].items())),
+            table(("", "at first", "at the end"), [(name, run["baseline"][name], run["final"].get(name, "")) for name in run["baseline"]]),
+            "![](plots/fire.svg)\n"]
+    if run := read("soak"):
+        out += ["## Soak\n", f"`{run['command']}` — {where(run)}\n", f"{run['summary']}\n", "![](plots/soak.svg)\n"]
+    out += [
+        "## How it is checked\n",
+        "`tests/fire/test_fire.py` is the same with six sessions and half a minute, in the test suite; a failing run prints its seed, "
+        "`FIRE_SEED=N` repeats the plan (what hits when, who says what); the interleaving is the machine's.\n",
+        "- every accepted message: sent ones were readable at the recipient, failed ones were not, unless "
+        "`may_have_been_delivered` says so; nothing arrived twice, nothing that nobody owns up to; each chat in order;\n"
+        "- every session in the state it should be, the others working;\n"
+        "- the journal without a hole, each message beginning with its acceptance and never going backwards;\n"
+        "- readers that came back with `Last-Event-ID` saw every event once; the webhook got every event, each chat in order;\n"
+        "- both kinds of database whole; no key, body or table name readable in the state folder, in what kills had left of it, or in "
+        "the log;\n- threads, descriptors and memory back at where they were.\n",
+        "## Known limits\n",
+        "- WhatsApp's core acknowledges what arrives before the gateway can have stored it. A `kill -9` in between loses that "
+        "message; it is counted above. A graceful stop does not.\n"
+        "- While the disk is full the core cannot store the keys of what arrives, asks the sender five times within a fraction of a "
+        "second, and gives up. The message is told as a warning `undecryptable` and stays lost.\n"
+        "- A log-out that the daemon could not note down before it was killed is told afterwards as `unknown_logout`.\n"
+        "- While connections are being dialled the core cannot be stopped: a graceful stop may take 12 seconds.\n",
+        "## Hostile HTTP\n",
+        "`tests/fire/test_http.py`, against a running daemon: fifteen ways of smuggling or breaking a request, a megabyte of header, 20,000 "
+        "headers, pipelining, 2,000 connections that stay silent or send a byte now and then, and the time a refusal of a key takes.\n",
+        NOT_TESTED]
+    return "\n".join(out)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--fire", type=Path)
+    parser.add_argument("--soak", type=Path)
+    given = parser.parse_args()
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    for name in ("fire", "soak"):
+        if (file := getattr(given, name)) is not None:
+            run = json.loads(file.read_text())
+            run.pop("plan", None)
+            run["samples"] = run.get("samples", [])[::5]
+            (RESULTS / f"{name}.json").write_text(json.dumps(run) + "\n")
+    if run := read("fire"):
+        plot.lines(PLOTS / "fire.svg", "The daemon under fire (a drop to nothing is a kill)", "seconds", "MB, threads, fds", {
+            title: [(sample["at"], sample[name]) for sample in run["samples"]]
+            for name, title in (("rss_mb", "MB"), ("threads", "threads"), ("fds", "descriptors"))})
+    (ROOT / "docs" / "benchmarks.md").write_text(benchmarks())
+    (ROOT / "docs" / "reliability.md").write_text(reliability())
+
+
+if __name__ == "__main__":
+    main()
