@@ -33,6 +33,7 @@ _TAGS = {
     "webhooks": "Events posted to you, signed, retried and replayable.",
     "keys": "API keys: shown once, kept as hashes.",
     "usage": "Counts and limits.",
+    "admin": "Keys and backups, for whoever keeps the gateway.",
     "health": "For whoever watches over the process.",
 }
 _DESCRIPTION = """\
