@@ -176,7 +176,7 @@ def load(file: Path | None = None, environ: Mapping[str, str] = os.environ) -> S
     tree: dict[str, Any] = {}
     if file is not None:
         try:
-            tree = tomllib.loads(file.read_text("utf-8"))
+            tree = tomllib.loads(file.read_bytes().decode())
         except OSError as error:
             raise ConfigError(f"cannot read {file}: {error.strerror}") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

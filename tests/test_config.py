@@ -98,7 +98,7 @@ def test_no_text_does_anything_but_load_or_be_refused(tmp_path_factory: pytest.T
     else:
         valid = True
     file = tmp_path_factory.mktemp("config") / "c.toml"
-    file.write_text(text, "utf-8")
+    file.write_bytes(text.encode())
     try:
         loaded = config.load(file, {})
     except ConfigError:
