@@ -28,7 +28,7 @@ from tests.fire.harness import contact_of
 from tests.sandbox.conftest import Neonize
 
 HELLO = (Path(__file__).parents[1] / "gateway" / "examples" / "hello.mp3").read_bytes()
-SESSIONS, MESSAGES, BARE = 10, 200, "15559990001"
+SESSIONS, MESSAGES, BARE = 5, 60, "15559990001"
 
 
 async def accepting(it: World, sessions: list[str], kind: str, rate: float, seconds: float, ogg: bytes) -> dict[str, Any]:

@@ -381,9 +381,10 @@ class Fire:
                 await self.world.whatsapp("POST", f"/devices/{device['phone']}/unmute", {})
         self.receiver.refusing = False
         await self.receiver.up()
+        await self._all_connected([session for session, (_, how) in self.plan.ends.items() if how not in LASTING])
+        await self._until_nothing_waits(180)        # what is queued on a session that ends like this would wait for somebody
         for session, (_, how) in self.plan.ends.items():
             if how not in LASTING:
-                await self._all_connected([session])
                 await self._end(session, how)
 
     async def _all_connected(self, sessions: Any, seconds: float = 150) -> None:
