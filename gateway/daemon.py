@@ -34,7 +34,7 @@ from gateway.errors import ConfigError
 from gateway.link.base import Generations, Links
 from gateway.media.fetch import Fetcher
 from gateway.notify import ServiceManager
-from gateway.services import backup, vaulting
+from gateway.services import backup, traces, vaulting
 from gateway.services.backup import Backups, Schedule
 from gateway.services.feed import Feed
 from gateway.services.gateway import Gateway
@@ -136,6 +136,8 @@ async def build(settings: Settings, store: Store, links: Links, generations: Gen
     async with AsyncExitStack() as stack:
         feed = Feed(store.journal)
         await feed.start()
+        if traces.wanted():
+            stack.push_async_callback(asyncio.to_thread, traces.begin(feed, VERSION))
         fetcher = await stack.enter_async_context(Fetcher(
             settings.fetch.allow_networks, settings.fetch.total_seconds, settings.fetch.idle_seconds,
             user_agent=f"wagateway/{VERSION}"))

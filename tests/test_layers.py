@@ -37,6 +37,7 @@ ONLY_IN = {
     "starlette": ("api/", "dialects/"),
     "uvicorn": ("daemon.py", "sandbox/"),
     "typer": ("cli/",),
+    "opentelemetry": ("services/traces.py",),
     "prometheus_client": ("services/metrics.py",),
     "sdnotify": ("notify.py",),
 }
