@@ -91,6 +91,14 @@ def benchmarks() -> str:
     return "\n".join(out)
 
 
+def _grouped(found: list[str]) -> str:
+    """One of each kind, and how many there are."""
+    kinds: dict[str, list[str]] = {}
+    for text in found:
+        kinds.setdefault(" ".join(text.split()[:2]), []).append(text)
+    return "\n".join(f"- {len(texts)} × {texts[0][:160]}…" for texts in kinds.values()) + "\n"
+
+
 def reliability() -> str:
     out = ["# Reliability\n", "Written by `python -m benchmarks.report` from the runs in [`runs/`](runs).\n"]
     if run := read("fire"):
@@ -103,7 +111,8 @@ def reliability() -> str:
             f"the daemon was started {run['starts']} times ({run['failed_starts']} starts failed, on a full disk, and were repeated). "
             "Afterwards every message was compared with what the recipients' phones had decrypted, every event with what three "
             "readers and a webhook had got, and every file was searched for the sessions' keys.\n",
-            "**Findings: " + ("none.**\n" if not found else f"{len(found)}.**\n\n" + "\n".join(f"- {text[:300]}" for text in found[:20]) + "\n"),
+            "**Findings: " + ("none.**\n" if not found else f"{len(found)}.**\n\n" + _grouped(found)),
+            *([run["remarks"] + "\n"] if run.get("remarks") else []),
             f"Messages that arrived and were lost: {len(run['lost_to_kills'])} to `kill -9` between the core's acknowledgement to "
             f"WhatsApp and our commit, {len(run['told_unreadable'])} told as `undecryptable` because the disk was full (see below).\n",
             table(("trouble", "times"), sorted(run["struck"].items())),
@@ -111,6 +120,9 @@ def reliability() -> str:
             "![](plots/fire.svg)\n"]
     if run := read("soak"):
         out += ["## Soak\n", f"`{run['command']}` — {where(run)}\n", f"{run['summary']}\n", "![](plots/soak.svg)\n"]
+    else:
+        out += ["## Soak\n", "No soak was run: no hours of abandoned pairings, QR expiries and reconnects with memory, threads and "
+                "descriptors looked at meanwhile. What there is of that is the curve above.\n"]
     out += [
         "## How it is checked\n",
         "`tests/fire/test_fire.py` is the same with six sessions and half a minute, in the test suite; a failing run prints its seed, "
@@ -140,12 +152,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fire", type=Path)
     parser.add_argument("--soak", type=Path)
+    parser.add_argument("--remarks", default="", help="what somebody who looked at the findings says of them")
     given = parser.parse_args()
     RESULTS.mkdir(parents=True, exist_ok=True)
     for name in ("fire", "soak"):
         if (file := getattr(given, name)) is not None:
             run = json.loads(file.read_text())
             run.pop("plan", None)
+            run["remarks"] = given.remarks
             run["samples"] = run.get("samples", [])[::5]
             (RESULTS / f"{name}.json").write_text(json.dumps(run) + "\n")
     if run := read("fire"):
