@@ -108,10 +108,10 @@ class Running:
         await until(lambda: any(p.file.session_id == id_ for p in self.links.pairings))
         self.links.pairing(id_).show_qr()
         self.links.pairing(id_).scan(number)
-        await asyncio.wait_for(live.usable.wait(), 5)
+        await asyncio.wait_for(live.usable.wait(), 20)
         return id_, self.links.live(id_)
 
-    async def message(self, id_: str, status: str, seconds: float = 5.0) -> dict[str, Any]:
+    async def message(self, id_: str, status: str, seconds: float = 20.0) -> dict[str, Any]:
         """The message once it has that status (or stage)."""
         async with asyncio.timeout(seconds):
             while True:
@@ -121,7 +121,7 @@ class Running:
                 await asyncio.sleep(0.01)
 
 
-async def until(true: Any, seconds: float = 5.0) -> None:
+async def until(true: Any, seconds: float = 20.0) -> None:
     """For what nobody tells: polls, bounded."""
     async with asyncio.timeout(seconds):
         while not true():

@@ -85,16 +85,12 @@ class Transaction:
 
     async def insert(self, sql: str, *values: Any) -> int:
         """The new row's number."""
-        cursor = await self._connection.execute(sql, values)
-        seq = cursor.lastrowid or 0
-        await cursor.close()
-        return seq
+        row = await self._connection.execute_insert(sql, values)
+        return int(row[0]) if row else 0
 
     async def one(self, sql: str, *values: Any) -> Row | None:
-        cursor = await self._connection.execute(sql, values)
-        row = await cursor.fetchone()
-        await cursor.close()
-        return row
+        # One trip to the connection's thread instead of three: queries for one row name one.
+        return next(iter(await self._connection.execute_fetchall(sql, values)), None)
 
     async def all(self, sql: str, *values: Any) -> list[Row]:
         return list(await self._connection.execute_fetchall(sql, values))
@@ -203,10 +199,7 @@ class Database:
     async def one(self, sql: str, *values: Any) -> Row | None:
         """Raises GatewayError('storage_unavailable')."""
         with _of_the_store("read"):
-            cursor = await self._reader.execute(sql, values)
-            row = await cursor.fetchone()
-            await cursor.close()
-        return row
+            return next(iter(await self._reader.execute_fetchall(sql, values)), None)
 
     async def all(self, sql: str, *values: Any) -> list[Row]:
         """Raises GatewayError('storage_unavailable')."""
