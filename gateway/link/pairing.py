@@ -13,6 +13,7 @@ import contextlib
 import json
 import logging
 import os
+import socket
 import sys
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -43,21 +44,20 @@ class Child:
 
     @classmethod
     async def start(cls) -> Child:
-        reading, writing = os.pipe()
+        # Not a pipe: uvloop closes the descriptor of one twice, and in between it may be another thread's, of a database.
+        ours, theirs = socket.socketpair()
         try:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-P", "-m", "gateway.link.pairing_child", str(writing), pass_fds=(writing,),
+                sys.executable, "-P", "-m", "gateway.link.pairing_child", str(theirs.fileno()), pass_fds=(theirs.fileno(),),
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
                 env=os.environ | {"NEONIZE_BOT_TAG": "off", "PYTHONPATH": python_path(os.environ)})
         except BaseException:
-            os.close(reading)
+            ours.close()
             raise
         finally:
-            os.close(writing)
-        said = asyncio.StreamReader()
-        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(said), os.fdopen(reading, "rb", buffering=0))
-        return cls(process, said, transport)
+            theirs.close()
+        said, writer = await asyncio.open_connection(sock=ours)
+        return cls(process, said, writer.transport)
 
     async def _listen(self) -> None:
         """Its standard error, of which the end is kept: there the core says why it died."""

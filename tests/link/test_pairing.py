@@ -270,3 +270,13 @@ async def test_a_spare_process_waits_and_goes_with_the_links(stage: RealStage) -
         await pairing.close()
         await links.close()
         assert children(links.process.pid) == []
+
+
+def test_the_event_loop_is_given_no_pipe() -> None:
+    """uvloop closes the descriptor of a pipe that it was given twice: first itself, then through the file object. In a process
+    with threads the number may be another file's by then. With hundreds of sessions linking, that closed databases under
+    whoever used them ("bad file descriptor", "disk I/O error", pages that did not authenticate). Sockets are detached."""
+    package = Path(__file__).parents[2] / "gateway"
+    users = [path.name for path in package.rglob("*.py") if "sandbox" not in path.parts
+             and any(name in path.read_text("utf-8") for name in ("connect_read_pipe", "connect_write_pipe"))]
+    assert users == []
