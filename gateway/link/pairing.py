@@ -37,8 +37,9 @@ class Child:
     """A pairing process: started, its library loaded, waiting for its one order."""
 
     def __init__(self, process: asyncio.subprocess.Process, said: asyncio.StreamReader,
-                 transport: asyncio.BaseTransport) -> None:
-        self.process, self.said, self._transport = process, said, transport
+                 writer: asyncio.StreamWriter) -> None:
+        self.process, self.said = process, said
+        self._writer = writer               # never written to; but without it the connection would be closed
         self.last_words: bytes = b""
         self._listening = asyncio.create_task(self._listen())
 
@@ -57,7 +58,7 @@ class Child:
         finally:
             theirs.close()
         said, writer = await asyncio.open_connection(sock=ours)
-        return cls(process, said, writer.transport)
+        return cls(process, said, writer)
 
     async def _listen(self) -> None:
         """Its standard error, of which the end is kept: there the core says why it died."""
@@ -83,7 +84,7 @@ class Child:
                 self.process.kill()
         await self.process.wait()
         await self._listening
-        self._transport.close()
+        self._writer.close()
         if self.process.stdin is not None:
             self.process.stdin.close()
             with contextlib.suppress(ConnectionError):
