@@ -44,8 +44,8 @@ async def gateway(**settings: str) -> AsyncIterator[World]:
 
 
 async def link(it: World, count: int) -> list[str]:
-    """So many sessions, eight of them linking at a time."""
-    gate = asyncio.Semaphore(8)
+    """So many sessions, four of them linking at a time."""
+    gate = asyncio.Semaphore(4)
 
     async def one(session: int) -> str:
         async with gate:
