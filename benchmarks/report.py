@@ -130,7 +130,7 @@ def reliability() -> str:
                 "descriptors looked at meanwhile. What there is of that is the curve above.\n"]
     out += [
         "## How it is checked\n",
-        "`tests/fire/test_fire.py` is the same with six sessions and half a minute, in the test suite; a failing run prints its seed, "
+        "`tests/fire/test_fire.py` is the same with six sessions and half a minute, run by `pytest -m long tests/fire`; a failing run prints its seed, "
         "`FIRE_SEED=N` repeats the plan (what hits when, who says what); the interleaving is the machine's.\n",
         "- every accepted message: sent ones were readable at the recipient, failed ones were not, unless "
         "`may_have_been_delivered` says so; nothing arrived twice, nothing that nobody owns up to; each chat in order;\n"
