@@ -331,7 +331,8 @@ class Control:
         return _json(faults.from_json(self._world.faults, await _body(request)).describe(), 201)
 
     async def clear_faults(self, request: web.Request) -> web.Response:
-        return _json({"cleared": self._world.faults.clear(request.query.get("kind"))})
+        id_ = request.query.get("id")
+        return _json({"cleared": self._world.faults.clear(request.query.get("kind"), int(id_) if id_ else None)})
 
     # what a request names
 

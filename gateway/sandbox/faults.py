@@ -85,10 +85,10 @@ class Faults:
             return rule
         return None
 
-    def clear(self, kind: str | None = None) -> int:
-        """Take rules out of force, all or those of one kind; how many."""
+    def clear(self, kind: str | None = None, id: int | None = None) -> int:
+        """Take rules out of force, all or those of one kind or the one of an id; how many."""
         before = len(self._rules)
-        self._rules = [rule for rule in self._rules if kind is not None and rule.kind != kind]
+        self._rules = [rule for rule in self._rules if kind not in (None, rule.kind) or id not in (None, rule.id)]
         return before - len(self._rules)
 
     def describe(self) -> list[dict[str, Any]]:

@@ -54,8 +54,7 @@ _HEADS = f"""FROM deliveries d WHERE {_IN_LINE} AND NOT EXISTS (
   AND e.status <> 'delivered' AND e.next_at < 1e15)"""
 _DUE = f"SELECT * {_HEADS} AND next_at <= ? ORDER BY seq LIMIT ?"
 _NEXT = f"SELECT min(next_at) {_HEADS} AND next_at > ?"
-_FIRST = f"""SELECT * FROM deliveries WHERE {_IN_LINE} AND seq NOT IN (SELECT value FROM json_each(?))
-ORDER BY seq LIMIT 1"""
+_FIRST = f"SELECT * {_HEADS} AND seq NOT IN (SELECT value FROM json_each(?)) ORDER BY seq LIMIT 1"
 _OTHER = """SELECT * FROM deliveries d WHERE webhook_id = ? AND status = 'waiting' AND seq <> ?
 AND seq NOT IN (SELECT value FROM json_each(?)) AND (chat <> ? OR ?) AND NOT EXISTS (
   SELECT 1 FROM deliveries e WHERE e.webhook_id = d.webhook_id AND e.chat = d.chat AND e.seq < d.seq AND e.status = 'waiting')
@@ -131,7 +130,7 @@ class Webhooks:
         return row[0] if row else None
 
     async def first(self, webhook_id: str, without: Collection[int] = ()) -> Delivery | None:
-        """The oldest in line."""
+        """The oldest in line of those that are the first of their chat; not one of `without`, nor one behind it."""
         row = await self._database.one(_FIRST, webhook_id, json.dumps(list(without)))
         return _delivery(row) if row else None
 

@@ -246,7 +246,7 @@ class Fire:
             if drop:
                 await whatsapp("POST", f"/devices/{device}/drop", {})
             await asyncio.sleep(seconds)
-            await whatsapp("DELETE", f"/faults?kind={made['kind']}")
+            await whatsapp("DELETE", f"/faults?id={made['id']}")        # this one: another device may have one of its kind
 
         match kind:
             case "kill":

@@ -145,7 +145,12 @@ def _heard(fire: Fire, journal: list[Event]) -> None:
             chats[chat_of(event)].append(first[event.seq])
     for chat, places in chats.items():
         if places != sorted(places):
-            fire.record.find(f"the webhook heard {chat} out of order")
+            events = [event for event in told if event.seq in first and chat_of(event) == chat]
+            late = next(n for n in range(1, len(places)) if places[n] < places[n - 1])
+            tries = [(place, delivery["seq"]) for place, delivery in enumerate(fire.receiver.taken)
+                     if delivery["seq"] in (events[late - 1].seq, events[late].seq)]
+            fire.record.find(f"the webhook heard {chat} out of order: event {events[late].seq} before {events[late - 1].seq}, "
+                             f"which came (place, event): {tries}")
 
 
 def _read_once(fire: Fire, name: str, reader: Reader, codes: set[int], wanted: list[int]) -> None:
@@ -153,7 +158,10 @@ def _read_once(fire: Fire, name: str, reader: Reader, codes: set[int], wanted: l
     twice = [number for number, count in Counter(seen).items() if count > 1]
     missed = sorted(set(wanted) - set(seen))
     if twice or missed or seen != sorted(seen):
-        fire.record.find(f"{name} saw {len(seen)} of {len(wanted)} events, missed {missed[:5]}, saw twice {twice[:5]}")
+        at = (missed or twice or seen)[0]
+        near = [came for came in reader.came if abs(came[1] - at) < 50 or abs(came[2] - at) < 50]
+        fire.record.find(f"{name} saw {len(seen)} of {len(wanted)} events, missed {missed[:5]}, saw twice {twice[:5]}; "
+                         f"it came back thereabouts (when, after, first): {near[:5]}")
     if reader.comings < 2:
         fire.record.find(f"{name} never had to come back: this proves nothing")
 

@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import hmac
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +23,7 @@ class Reader:
     def __init__(self, client: Callable[[], Client], path: str = "/api/v1/events") -> None:
         self._client, self._path = client, path
         self.seen: list[int] = []
-        self.comings = 0
+        self.came: list[list[float]] = []               # each time: when, after which number, and the first it then got
         self._response: aiohttp.ClientResponse | None = None
 
     async def run(self) -> None:
@@ -39,7 +40,7 @@ class Reader:
                 "Authorization": f"Bearer {client.key}", "Last-Event-ID": last}) as response:
             if response.status != 200:
                 return
-            self.comings += 1
+            self.came.append(coming := [time.time(), float(last), 0.0])
             self._response = response
             number, event, data = "", "", False
             while line := await response.content.readline():
@@ -55,7 +56,12 @@ class Reader:
                 elif not name:                          # the frame is whole
                     if data and event != "bye":
                         self.seen.append(int(number))
+                        coming[2] = coming[2] or float(number)
                     event, data = "", False
+
+    @property
+    def comings(self) -> int:
+        return len(self.came)
 
     def cut(self) -> None:
         """As a network does it."""

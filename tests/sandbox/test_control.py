@@ -179,6 +179,9 @@ async def test_numbers_faults_and_groups_are_listed_and_cleared(control: Client)
     await control.post("/faults", kind="upload", status=500)
     assert [rule["kind"] for rule in await control.get("/faults")] == ["ack", "upload"]
     assert (await control("DELETE", "/faults?kind=ack"))[1] == {"cleared": 1}
+    one = await control.post("/faults", kind="upload", device="15550001111", status=500)
+    assert (await control("DELETE", f"/faults?id={one['id']}"))[1] == {"cleared": 1}      # and not the other of its kind
+    assert (await control("DELETE", "/faults?id=many"))[0] == 400
     assert (await control("DELETE", "/faults"))[1] == {"cleared": 1}
     group = await control.post("/groups", subject="Trip", members=["15550001111", CONTACT])
     assert await control.get("/groups") == [group]

@@ -258,6 +258,26 @@ async def test_an_event_its_receiver_does_not_like_holds_back_its_own_chat_only(
     assert delivery.next_at == NEVER
 
 
+async def test_two_stumbles_in_a_row_do_not_let_an_event_overtake_the_one_before_it_in_its_chat(world):
+    """The first stumble holds back chat a alone, the second makes the courier look for the oldest that it may try."""
+    await world.hook()
+    world.receiver.reply = lambda request: 500 if request.n == 0 else 200
+    await world.tell(0, chat="a")
+    await world.settle()
+    await world.tell(1, chat="b")
+    await world.settle()
+    assert numbers(world.receiver) == [1]
+    await world.tell(2, chat="a")
+    world.receiver.reply = lambda request: 500
+    await world.tell(3, chat="c")
+    await world.settle()
+    world.receiver.reply = lambda request: 200
+    await world.pass_(10)
+    taken = numbers(world.receiver)
+    assert sorted(taken) == [0, 1, 2, 3]
+    assert taken.index(0) < taken.index(2)
+
+
 async def test_a_bad_event_delays_an_event_of_another_chat_that_comes_long_after_not_at_all(world):
     """A courier that took the receiver for down would have let it wait up to ten minutes."""
     world.receiver.reply = lambda request: 500 if request.n == "bad" else 200

@@ -107,7 +107,7 @@ async def test_a_parked_delivery_keeps_its_place_until_it_is_set_aside(store):
     assert await due(store) == ["w-3"]
     assert await due(store, 1600.0) == ["w-1", "w-3"]
     assert (await store.webhooks.first("w")).id == "w-1"
-    assert (await store.webhooks.first("w", [d[0].seq])).id == "w-2"
+    assert (await store.webhooks.first("w", [d[0].seq])).id == "w-3"        # w-2 is behind w-1
     await tried(store, d[0], "parked", NEVER)
     assert await due(store) == ["w-2", "w-3"]
     assert (await store.webhooks.first("w")).id == "w-2"
