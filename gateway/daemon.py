@@ -296,10 +296,11 @@ async def serve(settings: Settings) -> int:
 
 def _watched_core(gateway: Gateway) -> Labels:
     """The sealed store's counts go to the metrics; what tells which links live is returned."""
-    from gateway.link.alive import running_sessions
+    from gateway.link.alive import openings, running_sessions
     from gateway.link.sealed_store import SealedStore
 
     gateway.metrics.sealing = lambda: SealedStore.installed().counts
+    gateway.metrics.openings = openings
     return running_sessions
 
 

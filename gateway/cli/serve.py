@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -10,6 +11,8 @@ import typer
 
 from gateway import log
 from gateway.cli.exits import FAILED, ConfigOption, leave, plainly, read_settings
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -33,15 +36,20 @@ def serve(config: ConfigOption = None) -> None:
     import uvloop
 
     from gateway import daemon
+    from gateway.link.sealed_store import SealingUnavailable
 
     code = 1
     try:
         with plainly():
             code = uvloop.run(daemon.serve(settings))
-    except CoreUnavailable as error:
+    except (CoreUnavailable, SealingUnavailable) as error:
         leave(FAILED, str(error))
     except typer.Exit as error:
         code = error.exit_code
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        leave(FAILED, f"the state folder {settings.state} cannot be written: {error.strerror}")
     # The core's threads cannot be joined: leave without waiting for them, everything of ours is closed.
     sys.stderr.flush()
     os._exit(code)

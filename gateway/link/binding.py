@@ -26,6 +26,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from gateway.link.alive import note_opening
 from gateway.link.library import Library
 
 TURN_SECONDS = 5.0
@@ -178,6 +179,7 @@ class CoreSession:
         try:
             with self.core.turn() as self._give_turn_back:
                 if not self._stopping:
+                    note_opening()
                     answer: bytes = library.go.Neonize(
                         self._dsn.encode(), self._id, b"", 0, 0, self._log_level.encode(), *handed,
                         self._events, len(self._events), properties, len(properties), b"", 0,

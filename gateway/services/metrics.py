@@ -56,6 +56,7 @@ class Metrics:
         self._figures = Figures(store.database)
         self._sessions: Sessions | None = None
         self.sealing: Callable[[], Mapping[str, int]] = dict        # the sealed store's counts, where there is one
+        self.openings: Callable[[], int] = int                      # of sessions in WhatsApp's core, since the start
         r = self.registry = CollectorRegistry()
 
         def gauge(name: str, what: str, *labels: str) -> Gauge:
@@ -70,6 +71,7 @@ class Metrics:
         Info("wagateway_build", "Versions of what runs.", registry=r).info(dict(build))
         ProcessCollector(registry=r)
         self._threads = gauge("threads", "Operating system threads of the process.")
+        self._openings = gauge("core_openings", "Sessions opened in WhatsApp's core since the start, reopened ones each time.")
         self._by_status = gauge("sessions", "Sessions by status.", "status")
         self._by_reason = gauge("session_reasons", "Sessions by the reason for their status; only reasons that hold now.", "reason")
         self._queue = gauge("queue_messages", "Messages accepted and not settled, by stage.", "stage")
@@ -177,6 +179,7 @@ class Metrics:
         now = self._clock()
         self._threads.set(_threads())
         self._streams.set(self._feed.readers)
+        self._openings.set(self.openings())
         for kind in SEALING:
             self._sealing.labels(kind).set(self.sealing().get(kind, 0))
         self._set_sessions()

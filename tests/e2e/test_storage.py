@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import subprocess
@@ -55,6 +56,29 @@ async def test_a_full_disk_is_told_and_nothing_is_lost_when_there_is_room_again(
             await asyncio.sleep(0.2)
     for id_ in accepted:
         await world.until_message(id_, "delivered", seconds=60)
+
+
+async def test_a_start_on_a_full_disk_is_refused_with_a_sentence_whatever_it_is_that_does_not_fit(small_disk: Path,
+                                                                                                  world: World) -> None:
+    await world.stop()
+    filler = small_disk / "filler"
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(1 << 12))
+    refusals = []
+    for _ in range(20):                                 # first the database does not fit, then the self-test, then it starts
+        said = world.log.stat().st_size
+        try:
+            await world.start()
+            break
+        except AssertionError:
+            out = world.log.read_text()[said:]
+            assert world.process is not None and world.process.returncode == 1
+            assert out.startswith("wagateway: ") and out.count("\n") == 1, out
+            refusals.append(out)
+        os.truncate(filler, filler.stat().st_size - (3 << 12))
+    assert any("cannot open" in out for out in refusals) and any("self-test" in out for out in refusals), refusals
+    assert (await world.client.get("/readyz")).status in (200, 503)
 
 
 async def test_a_state_folder_that_comes_without_its_key_is_refused_and_explained(world: World) -> None:

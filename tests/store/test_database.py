@@ -98,6 +98,29 @@ async def test_what_is_written_in_a_transaction_is_seen_after_it_and_not_before(
     assert await names(database) == ["x"]
 
 
+async def test_a_read_sees_what_was_committed_before_it_was_asked_whatever_else_is_being_read(database):
+    """A query that is left half read keeps the connection in its past, and everybody else who reads there with it: so readers
+    of the event stream once missed events that had been committed and told."""
+    over = asyncio.Event()
+
+    async def read() -> None:
+        while not over.is_set():
+            await database.one("SELECT value FROM meta ORDER BY name")
+
+    async with database.transaction() as tx:
+        for n in range(10):
+            await tx.execute(META, f"{n}", b"")
+    readers = [asyncio.create_task(read()) for _ in range(3)]
+    try:
+        for n in range(10, 60):
+            async with database.transaction() as tx:
+                await tx.execute(META, f"{n}", b"")
+            assert len(await names(database)) == n + 1
+    finally:
+        over.set()
+        await asyncio.gather(*readers)
+
+
 async def test_any_exception_rolls_everything_back_and_calls_nobody(database):
     called = []
     with pytest.raises(ZeroDivisionError):        # noqa: PT012
