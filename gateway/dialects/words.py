@@ -24,6 +24,7 @@ from gateway.services.feed import SlowReader, Stopping
 from gateway.services.gateway import Gateway
 from gateway.services.live import LiveSession
 from gateway.services.sessions import Linking
+from gateway.store.database import Transaction
 from gateway.store.messages import Message
 
 ACK_SECONDS = 20.0              # how long an answer waits for WhatsApp's acknowledgement
@@ -183,9 +184,12 @@ async def with_reply(call: Call, live: LiveSession, draft: Draft, id_: str | Non
     store = call.gateway.store
     match = _SERIALIZED.fullmatch(id_)
     named = (match.group(1) if match else id_)[:_LONGEST_ID]
-    async with store.database.transaction() as tx:
-        message = (await store.messages.of_wa_id(tx, live.session.id, named, "in")
-                   or await store.messages.of_wa_id(tx, live.session.id, named, "out"))
+
+    async def find(tx: Transaction) -> Message | None:
+        return (await store.messages.of_wa_id(tx, live.session.id, named, "in")
+                or await store.messages.of_wa_id(tx, live.session.id, named, "out"))
+
+    message = await store.database.write(find)
     try:
         target = await call.gateway.outbox.target(call.key, live, message.id if message else named)
     except GatewayError as error:

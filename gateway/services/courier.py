@@ -14,11 +14,13 @@ import contextlib
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
 from gateway.media.fetch import FetchError, Posted
 from gateway.services.webhook_formats import Formatter
+from gateway.store.database import Transaction
 from gateway.store.journal import Event
 from gateway.store.store import Store
 from gateway.store.webhooks import NEVER, Delivery, Webhook
@@ -122,13 +124,14 @@ class Courier:
             secret = await self._store.webhooks.secret(webhook.id)
             if secret is None:
                 return                          # deleted just now
-            async with self._store.database.transaction() as tx:
-                for event in events:
-                    if wants(webhook, event.type) and (id_ := self._delivery_id(webhook, event, secret)):
-                        await self._store.webhooks.make(tx, webhook, id=id_, journal_seq=event.seq, chat=chat_of(event),
-                                                        at=self._clock())
-                position = events[-1].seq
-                await self._store.webhooks.advance(tx, webhook.id, position)
+            position = events[-1].seq
+            await self._store.database.write(partial(self._deliveries_of, webhook, events, secret))
+
+    async def _deliveries_of(self, webhook: Webhook, events: list[Event], secret: str, tx: Transaction) -> None:
+        for event in events:
+            if wants(webhook, event.type) and (id_ := self._delivery_id(webhook, event, secret)):
+                await self._store.webhooks.make(tx, webhook, id=id_, journal_seq=event.seq, chat=chat_of(event), at=self._clock())
+        await self._store.webhooks.advance(tx, webhook.id, events[-1].seq)
 
     def _delivery_id(self, webhook: Webhook, event: Event, secret: str) -> str | None:
         """The same words for the same webhook are one delivery, so its id is made of them."""
@@ -209,8 +212,8 @@ class Courier:
             self._blamed.discard(delivery.seq)
             self._recover()
             if self._held:
-                async with self._store.database.transaction() as tx:
-                    await self._store.webhooks.release(tx, webhook.id, self._clock(), TRIES - 1)
+                await self._store.database.write(
+                    lambda tx: self._store.webhooks.release(tx, webhook.id, self._clock(), TRIES - 1))
                 self._held = False
         elif answer.status == _GONE:
             await self._write(delivery, answer, "parked", NEVER)
@@ -263,9 +266,9 @@ class Courier:
         self.failing_since, self._down, self._rounds = None, False, 0
 
     async def _write(self, delivery: Delivery, answer: Answer, status: str, next_at: float, counted: bool = True) -> None:
-        async with self._store.database.transaction() as tx:
-            await self._store.webhooks.tried(tx, delivery, status=status, at=self._clock(), next_at=next_at,
-                                             last_status=answer.status, last_error=answer.error, counted=counted)
+        await self._store.database.write(lambda tx: self._store.webhooks.tried(
+            tx, delivery, status=status, at=self._clock(), next_at=next_at, last_status=answer.status, last_error=answer.error,
+            counted=counted))
 
 
 def _delay(failures: int) -> float:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from gateway.config import Plan
 from gateway.errors import GatewayError, InvalidField
-from gateway.store.database import Database
+from gateway.store.database import Database, Transaction
 from gateway.store.keys import SCOPES, Key
 from gateway.store.keys import Keys as KeyRows
 from gateway.store.usage import Usage, day_of
@@ -64,8 +64,7 @@ class Keys:
         if now - self._noted.get(key.id, 0) > _NOTE_USE_EVERY:
             self._noted[key.id] = now
             with contextlib.suppress(GatewayError):         # a full disk is no reason to refuse somebody who only looks
-                async with self._database.transaction() as tx:
-                    await self._rows.used(tx, key.id, now)
+                await self._database.write(lambda tx: self._rows.used(tx, key.id, now))
         return key
 
     @staticmethod
@@ -90,27 +89,27 @@ class Keys:
         times.append(now)
         return Allowance(limit, limit - len(times), int(reset) + 1)
 
-    async def check_quota(self, key: Key) -> None:
+    async def check_quota(self, key: Key, tx: Transaction | None = None) -> None:
         """Before a message is accepted. Raises `rate_limited` (a day's) or `quota_exceeded` (the month's)."""
         plan, now = self.plan(key), self._clock()
         if plan.messages_per_day:
-            used, first = await self._usage.accepted_since(key.owner, now - DAY)
+            used, first = await self._usage.accepted_since(key.owner, now - DAY, tx)
             if used >= plan.messages_per_day:
                 wait = (first or now) + DAY - now
                 raise GatewayError("rate_limited", f"The plan '{key.plan}' allows {plan.messages_per_day} messages a day.",
                                    retry_after=wait, limit=plan.messages_per_day, window="day")
         if plan.messages_per_month:
-            quota = await self.quota(key)
+            quota = await self.quota(key, tx)
             if quota.month_used >= plan.messages_per_month:
                 raise GatewayError("quota_exceeded", f"The plan '{key.plan}' allows {plan.messages_per_month} messages a month.",
                                    retry_after=quota.month_end - now, limit=plan.messages_per_month, window="month")
 
-    async def quota(self, key: Key) -> Quota:
+    async def quota(self, key: Key, tx: Transaction | None = None) -> Quota:
         plan, now = self.plan(key), self._clock()
         start = datetime.fromtimestamp(now, UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
         end = (start + timedelta(days=32)).replace(day=1)
-        month = await self._usage.totals(key.owner, day_of(start.timestamp()))
-        day, _ = await self._usage.accepted_since(key.owner, now - DAY)
+        month = await self._usage.totals(key.owner, day_of(start.timestamp()), tx)
+        day, _ = await self._usage.accepted_since(key.owner, now - DAY, tx)
         return Quota(plan.messages_per_day, day, plan.messages_per_month, month.accepted, month.sent, month.delivered,
                      month.failed, start.timestamp(), end.timestamp())
 
@@ -124,23 +123,21 @@ class Keys:
             raise InvalidField("scope", f"scope: one of {', '.join(SCOPES)}")
         if plan not in self._plans:
             raise InvalidField("plan", f"plan: one of {', '.join(self._plans)}")
-        async with self._database.transaction() as tx:
-            return await self._rows.create(tx, name=name.strip(), scope=scope, plan=plan, at=self._clock())
+        return await self._database.write(
+            lambda tx: self._rows.create(tx, name=name.strip(), scope=scope, plan=plan, at=self._clock()))
 
     async def rotate(self, id_: str) -> tuple[Key, str]:
         """A second text for the same owner; the old one works until it is revoked. Raises not_found."""
         old = await self._rows.one(id_)
         if old is None or old.revoked_at is not None:
             raise GatewayError("not_found", "There is no key of that id.")
-        async with self._database.transaction() as tx:
-            return await self._rows.create(tx, name=old.name, scope=old.scope, plan=old.plan, at=self._clock(),
-                                                 replaces=old)
+        return await self._database.write(
+            lambda tx: self._rows.create(tx, name=old.name, scope=old.scope, plan=old.plan, at=self._clock(), replaces=old))
 
     async def revoke(self, id_: str) -> None:
         """Raises not_found."""
-        async with self._database.transaction() as tx:
-            if not await self._rows.revoke(tx, id_, self._clock()):
-                raise GatewayError("not_found", "There is no valid key of that id.")
+        if not await self._database.write(lambda tx: self._rows.revoke(tx, id_, self._clock())):
+            raise GatewayError("not_found", "There is no valid key of that id.")
 
     async def all(self) -> list[Key]:
         return await self._rows.all()

@@ -28,6 +28,7 @@ from gateway.services.receiving import Receiving
 from gateway.services.sending import Metrics, Prepare, Sender
 from gateway.services.storing import is_storage, until_stored
 from gateway.states import REASONS, SessionState, Status
+from gateway.store.database import Transaction
 from gateway.store.sessions import Session
 from gateway.store.store import Store
 from gateway.times import iso
@@ -276,7 +277,8 @@ class LiveSession:
 
     async def _store_state(self, before: SessionState, state: SessionState, now: float) -> None:
         sessions, id_, public = self._around.store.sessions, self.session.id, state.public()
-        async with self._around.store.database.transaction() as tx:
+
+        async def store(tx: Transaction) -> None:
             # First of what the commit does: who subscribes right after it is not told of the change and has to see it.
             tx.on_commit(partial(setattr, self, "state", state))
             await sessions.set_state(tx, id_, state)
@@ -291,12 +293,14 @@ class LiveSession:
             if state.needs_somebody:
                 await self._tell(tx, "error", now, {"code": state.reason.code, "message": state.reason.sentence,
                                                     "action": state.reason.action, "state": public})
+
+        await self._around.store.database.write(store)
         await self._refresh()
         if before.status is not state.status or state.is_terminal:
             level = self._log.info if state.status in (Status.CONNECTED, Status.PENDING) else self._log.warning
             level("session_state", status=state.status.value, reason=state.reason.code, detail=state.detail)
 
-    async def _tell(self, tx: Any, type: str, at: float, data: dict[str, Any]) -> None:
+    async def _tell(self, tx: Transaction, type: str, at: float, data: dict[str, Any]) -> None:
         await self._around.feed.tell(tx, owner=self.session.owner, session_id=self.session.id, type=type, at=at,
                                      data={"session": self.session.id, **data})
 
@@ -306,8 +310,8 @@ class LiveSession:
                 "push_name": s.push_name, "platform": s.platform}
 
     async def _update(self, **columns: Any) -> None:
-        async with self._around.store.database.transaction() as tx:
-            await self._around.store.sessions.update(tx, self.session.id, **columns)
+        around = self._around.store
+        await around.database.write(lambda tx: around.sessions.update(tx, self.session.id, **columns))
         await self._refresh()
 
     async def _refresh(self) -> None:
@@ -383,8 +387,7 @@ class LiveSession:
         await self._tell_changed()
 
     async def _tell_code(self, type: str, data: dict[str, Any]) -> None:
-        async with self._around.store.database.transaction() as tx:
-            await self._tell(tx, type, self._around.clock(), data)
+        await self._around.store.database.write(lambda tx: self._tell(tx, type, self._around.clock(), data))
 
     # ------------------------------------------------------------------ holding a link
 
@@ -582,11 +585,13 @@ class LiveSession:
         """Nothing that waits will be sent: the account that was to send it is gone."""
         around, now = self._around, self._around.clock()
         for waiting in await around.store.messages.queue(self.session.id, limit=-1):
-            async with around.store.database.transaction() as tx:
-                message = await around.store.messages.one(waiting.id, tx)       # as it is now: it may have been handed over
-                if message is not None:
-                    await around.ledger.fail(tx, message, "session_gone", why, now,
-                                             may_have_been_delivered=message.stage in ("sending", "unconfirmed"))
+            await around.store.database.write(partial(self._abandon, waiting.id, why, now))
+
+    async def _abandon(self, id_: str, why: str, now: float, tx: Transaction) -> None:
+        message = await self._around.store.messages.one(id_, tx)        # as it is now: it may have been handed over
+        if message is not None:
+            await self._around.ledger.fail(tx, message, "session_gone", why, now,
+                                           may_have_been_delivered=message.stage in ("sending", "unconfirmed"))
 
     # ------------------------------------------------------------------ what the sender tells us (sending.Watch)
 
@@ -614,10 +619,9 @@ class LiveSession:
     async def restricted(self, until: float) -> None:
         await self._update(restricted_until=until)
         around = self._around
-        async with around.store.database.transaction() as tx:
-            await self._tell(tx, "warning", around.clock(), {
-                "code": "restricted", "until": iso(until),
-                "message": f"WhatsApp lets this account open no new chats; messages to them wait until {iso(until)}."})
+        await around.store.database.write(lambda tx: self._tell(tx, "warning", around.clock(), {
+            "code": "restricted", "until": iso(until),
+            "message": f"WhatsApp lets this account open no new chats; messages to them wait until {iso(until)}."}))
 
     @property
     def restricted_until(self) -> float | None:

@@ -52,10 +52,11 @@ class Outbox:
             draft = with_fetched(draft, fetched)
         prepared = Prepared(draft, facts_of(draft)) if draft.url else await self._preparing.prepare(_ready(draft))
         id_, now = str(uuid.uuid4()), self._clock()
-        async with self._store.database.transaction() as tx:
+
+        async def accept(tx: Transaction) -> Message:
             if self._stopping:
                 raise GatewayError("stopping")
-            await self._keys.check_quota(key)       # again: of many at once, only as many as there is room for
+            await self._keys.check_quota(key, tx)   # again: of many at once, only as many as there is room for
             session = await self._store.sessions.one(live.session.id, tx)       # as it is now, after the file was looked at
             if session is None or session.wrapped_key is None:
                 raise GatewayError("session_not_found")
@@ -66,6 +67,9 @@ class Outbox:
                 facts={**prepared.facts, **(facts or {})}, payload=prepared.draft.encode(), at=now)
             if remember is not None:
                 await remember(tx, message)
+            return message
+
+        message = await self._store.database.write(accept)
         if live.sender is not None:
             live.sender.wake()
         return message
@@ -87,8 +91,7 @@ class Outbox:
 
     async def cancel(self, message: Message) -> Message | None:
         """Before it leaves; None when it is too late for that."""
-        async with self._store.database.transaction() as tx:
-            return await self._ledger.cancel(tx, message, self._clock())
+        return await self._store.database.write(lambda tx: self._ledger.cancel(tx, message, self._clock()))
 
     async def resend(self, key: Key, live: LiveSession, message: Message, *, remember: Remember | None = None) -> Message:
         """A failed message once more, as a new one. Raises wrong_state, media_unavailable."""

@@ -45,7 +45,8 @@ class Receiving:
         if status is None:
             return
         at = _believable(receipt.timestamp, now)
-        async with self._database.transaction() as tx:
+
+        async def advance(tx: Transaction) -> None:
             for wa_id in receipt.ids:
                 message = await self._messages.of_wa_id(tx, session.id, wa_id)
                 if message is not None:
@@ -53,12 +54,13 @@ class Receiving:
                 else:
                     await self._messages.keep_early_receipt(tx, session.id, wa_id, status, at)
 
+        await self._database.write(advance)
+
     async def handle_message(self, session: Session, arrived: MessageArrived, now: float) -> None:
         received = arrived.message
         if received.kind == "unknown":
             return
-        async with self._database.transaction() as tx:
-            await self._store(tx, session, received, now)
+        await self._database.write(lambda tx: self._store(tx, session, received, now))
 
     async def _store(self, tx: Transaction, session: Session, received: Received, now: float) -> None:
         sender = received.pn or received.lid or received.key.sender or received.key.chat
@@ -82,10 +84,10 @@ class Receiving:
                               data={**public(message), "text": received.text, "filename": received.filename or None})
 
     async def handle_undecryptable(self, session: Session, event: Undecryptable, now: float) -> None:
-        async with self._database.transaction() as tx:
-            await self._feed.tell(tx, owner=session.owner, session_id=session.id, type="warning", at=now, data={
+        await self._database.write(lambda tx: self._feed.tell(
+            tx, owner=session.owner, session_id=session.id, type="warning", at=now, data={
                 "code": "undecryptable", "id": event.id, "from": str(event.sender),
-                "message": "A message could not be decrypted; its sender was asked to send it again."})
+                "message": "A message could not be decrypted; its sender was asked to send it again."}))
 
 
 def _believable(timestamp: int, now: float) -> float:

@@ -29,6 +29,7 @@ from gateway.services.ledger import Ledger
 from gateway.services.pacing import HOUR, Pace
 from gateway.services.preparing import Prepared
 from gateway.services.storing import is_storage, until_stored
+from gateway.store.database import Transaction
 from gateway.store.messages import Message, Messages
 from gateway.store.store import Store
 
@@ -77,6 +78,7 @@ class Sender:
         self._prepare, self._watch, self._settings, self._clock = prepare, watch, settings, clock
         self._chance, self._metrics = chance or random.Random(), metrics
         self._messages: Messages = store.messages
+        self._write = store.database.write
         self._connected = False
         self._settle_from: float | None = None
         self._wake = asyncio.Event()
@@ -158,15 +160,12 @@ class Sender:
         except LinkError as error:
             if error.code == "storage_unavailable":     # asked again later
                 raise GatewayError(error.code, error.text) from error
-            async with self._store.database.transaction() as tx:
-                await self._ledger.fail(tx, message, "send_unconfirmed", f"Its fate cannot be told: {error.text}", now,
-                                        may_have_been_delivered=True)
+            why = f"Its fate cannot be told: {error.text}"
+            await self._write(lambda tx: self._ledger.fail(tx, message, "send_unconfirmed", why, now,
+                                                           may_have_been_delivered=True))
             return
-        async with self._store.database.transaction() as tx:
-            if wa_id is None:
-                await self._ledger.requeue(tx, message, now)
-            else:
-                await self._ledger.unconfirmed(tx, message, wa_id, now)
+        await self._write(lambda tx: self._ledger.requeue(tx, message, now) if wa_id is None
+                          else self._ledger.unconfirmed(tx, message, wa_id, now))
         self._log.info("send_recovered", message=message.id, handed_over=wa_id is not None)
 
     async def _step(self) -> float | None:
@@ -222,8 +221,7 @@ class Sender:
             draft = Draft.decode(payload)
             if draft.ready:
                 return Prepared(draft, message.facts)
-            async with self._store.database.transaction() as tx:
-                await self._messages.set_stage(tx, message.id, "preparing")
+            await self._write(lambda tx: self._messages.set_stage(tx, message.id, "preparing"))
             started = time.perf_counter()
             prepared = await self._prepare(draft)
             self._metrics.prepared(str(prepared.facts.get("input_codec", draft.kind)), time.perf_counter() - started)
@@ -255,8 +253,7 @@ class Sender:
             at, self._next_at = self._next_at, None if self._next_at - now > 10 else self._next_at
             waits.append(min(at, now + 60))         # looked at again: settings change, clocks too
             if message.stage != "waiting":
-                async with self._store.database.transaction() as tx:
-                    await self._messages.set_stage(tx, message.id, "waiting")
+                await self._write(lambda tx: self._messages.set_stage(tx, message.id, "waiting"))
             return False
         if self._stopping:
             return False
@@ -277,8 +274,7 @@ class Sender:
         else:
             self._log.error("preparing_failed", message=message.id, exc_info=error)
             code, text = "internal_error", "The gateway could not prepare the message; its log says why."
-        async with self._store.database.transaction() as tx:
-            await self._ledger.fail(tx, message, code, text, self._clock())
+        await self._write(lambda tx: self._ledger.fail(tx, message, code, text, self._clock()))
 
     # ------------------------------------------------------------------ one send
 
@@ -288,11 +284,13 @@ class Sender:
         if pace.recording_presence and prepared.draft.kind not in ("reaction", "revoke"):
             await self._show_presence(message, prepared)
         secret = os.urandom(32)
-        async with self._store.database.transaction() as tx:
+
+        async def hand_over(tx: Transaction) -> bool:
             if (facts := {**message.facts, **prepared.facts}) != message.facts:
                 await self._messages.set_facts(tx, message.id, facts)
-            handed_over = await self._ledger.hand_over(tx, message, secret, self._clock())
-        if not handed_over:                         # cancelled while its presence was shown
+            return await self._ledger.hand_over(tx, message, secret, self._clock())
+
+        if not await self._write(hand_over):                         # cancelled while its presence was shown
             self._preparing.pop(message.id, None)
             return
         self._last_handed = self._clock()
@@ -315,12 +313,14 @@ class Sender:
             warning.cancel()
 
     async def _handle_sent(self, message: Message, wa_id: str, draft: Draft) -> None:
-        async with self._store.database.transaction() as tx:
+        async def sent(tx: Transaction) -> None:
             current = await self._messages.one(message.id, tx)
             assert current is not None
             await self._ledger.sent(tx, current, wa_id, self._clock())
             if draft.data:                      # the file is WhatsApp's now; its caption stays
                 await self._messages.set_payload(tx, message.id, draft.without_file().encode())
+
+        await self._write(sent)
 
     async def _handle_accident(self, message: Message) -> None:
         """A mistake of ours in the middle of a send: once is enough, if it has certainly not left."""
@@ -335,9 +335,8 @@ class Sender:
         if handed_over:
             await self._settle_handed_over(current)
             return
-        async with self._store.database.transaction() as tx:
-            await self._ledger.fail(tx, current, "internal_error", "The gateway could not send the message; its log says why.",
-                                    self._clock())
+        await self._write(lambda tx: self._ledger.fail(
+            tx, current, "internal_error", "The gateway could not send the message; its log says why.", self._clock()))
 
     async def _exists(self, message: Message) -> bool:
         """A number that is not on WhatsApp fails before a chat is opened with it: asking costs less than sending."""
@@ -353,8 +352,8 @@ class Sender:
         if found.get(message.chat.user) is not None:
             return True
         self._preparing.pop(message.id, None)
-        async with self._store.database.transaction() as tx:
-            await self._ledger.fail(tx, message, "not_on_whatsapp", "That number is not on WhatsApp.", self._clock())
+        await self._write(lambda tx: self._ledger.fail(tx, message, "not_on_whatsapp", "That number is not on WhatsApp.",
+                                                       self._clock()))
         return False
 
     async def _show_presence(self, message: Message, prepared: Prepared) -> None:
@@ -371,9 +370,9 @@ class Sender:
     async def _warn_no_ack(self, message: Message) -> None:
         await asyncio.sleep(self._settings.no_ack_seconds)
         self._watch.ack_missing()
-        async with self._store.database.transaction() as tx:
-            await self._ledger.warn(tx, message, "no_ack", "WhatsApp has not acknowledged the message for "
-                                    f"{self._settings.no_ack_seconds:g} s.", self._clock())
+        await self._write(lambda tx: self._ledger.warn(
+            tx, message, "no_ack", f"WhatsApp has not acknowledged the message for {self._settings.no_ack_seconds:g} s.",
+            self._clock()))
 
     async def _handle_send_error(self, message: Message, error: SendError) -> None:
         now = self._clock()
@@ -387,7 +386,8 @@ class Sender:
         until = error.restricted_until or now + RESTRICTED_SECONDS
         if error.code == "account_restricted":
             await self._watch.restricted(until)
-        async with self._store.database.transaction() as tx:
+
+        async def settle(tx: Transaction) -> None:
             if error.code == "account_restricted":
                 # This one was refused, even if its chat is not new: knocking on would make the restriction longer.
                 await self._ledger.requeue(tx, current, now, not_before=until)
@@ -395,8 +395,11 @@ class Sender:
                 delay = RETRY_SECONDS[min(current.attempts, len(RETRY_SECONDS)) - 1]
                 await self._ledger.requeue(tx, current, now, not_before=now + delay)
             else:
-                self._preparing.pop(message.id, None)
                 await self._ledger.fail(tx, current, error.code, error.text, now)
+
+        if not (error.retry or error.code == "account_restricted"):
+            self._preparing.pop(message.id, None)
+        await self._write(settle)
 
     async def _settle(self, message: Message, now: float) -> float | None:
         """An unconfirmed send: None when it is settled, else when to look again."""
@@ -406,12 +409,12 @@ class Sender:
         if now < due:
             return due
         self._preparing.pop(message.id, None)
-        async with self._store.database.transaction() as tx:
-            if self._settings.unconfirmed == "resend":
-                await self._ledger.requeue(tx, message, now, may_have_been_delivered=True)
-            else:
-                await self._ledger.fail(tx, message, "send_unconfirmed", "The connection was cut before WhatsApp confirmed the "
-                                        "message, and no receipt has come since.", now, may_have_been_delivered=True)
+        if self._settings.unconfirmed == "resend":
+            await self._write(lambda tx: self._ledger.requeue(tx, message, now, may_have_been_delivered=True))
+        else:
+            await self._write(lambda tx: self._ledger.fail(
+                tx, message, "send_unconfirmed", "The connection was cut before WhatsApp confirmed the message, and no receipt "
+                "has come since.", now, may_have_been_delivered=True))
         return None
 
 

@@ -1,6 +1,10 @@
 """One SQLite file, one writer, explicit transactions, numbered migrations that commit together with their number.
 
 WAL with synchronous=FULL: a transaction that has returned survives a power failure.
+
+There are two ways to write. `write(work)` runs the whole of `work` on the writer's thread in one go, and several that wait
+at the same time share one commit and its fsync, each in a savepoint of its own: the way of everything that happens with
+every message. `transaction()` is for work that has to wait for other things in between.
 """
 
 from __future__ import annotations
@@ -8,17 +12,21 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import aiosqlite
 
 from gateway.errors import GatewayError
 
 Row = sqlite3.Row
+T = TypeVar("T")
+SHARE = 64              # works that share a commit at most: the first of them waits for the last
 
 
 class StoreTooNew(Exception):
@@ -69,35 +77,152 @@ def migrations() -> list[tuple[int, str, str]]:
     return [(int(name[:4]), name, (folder / name).read_text("utf-8")) for name in files]
 
 
-class Transaction:
-    """Writes that commit together. `on_commit` runs its callback after the commit, never after a rollback."""
+class _Connection(aiosqlite.Connection):
+    """Which also runs a function on its thread: one trip for many statements."""
+
+    async def run(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._execute(function, self._conn)        # type: ignore[no-any-return, no-untyped-call]
+
+
+class _Statements(Protocol):
+    """What a transaction asks of a connection: aiosqlite's, or sqlite3's where we are on its thread."""
+
+    async def changed(self, sql: str, values: tuple[Any, ...]) -> int: ...
+    async def inserted(self, sql: str, values: tuple[Any, ...]) -> int: ...
+    async def rows(self, sql: str, values: tuple[Any, ...]) -> list[Row]: ...
+
+
+class _FromAfar:
+    """A trip to the connection's thread each."""
 
     def __init__(self, connection: aiosqlite.Connection) -> None:
         self._connection = connection
-        self.callbacks: list[Callable[[], None]] = []
 
-    async def execute(self, sql: str, *values: Any) -> int:
-        """The number of rows changed."""
+    async def changed(self, sql: str, values: tuple[Any, ...]) -> int:
         cursor = await self._connection.execute(sql, values)
         count = cursor.rowcount
         await cursor.close()
         return count
 
-    async def insert(self, sql: str, *values: Any) -> int:
-        """The new row's number."""
+    async def inserted(self, sql: str, values: tuple[Any, ...]) -> int:
         row = await self._connection.execute_insert(sql, values)
         return int(row[0]) if row else 0
 
+    async def rows(self, sql: str, values: tuple[Any, ...]) -> list[Row]:
+        return list(await self._connection.execute_fetchall(sql, values))
+
+
+class _OnTheSpot:
+    """On the connection's thread: nothing is waited for."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    async def changed(self, sql: str, values: tuple[Any, ...]) -> int:
+        return self._connection.execute(sql, values).rowcount
+
+    async def inserted(self, sql: str, values: tuple[Any, ...]) -> int:
+        return self._connection.execute(sql, values).lastrowid or 0
+
+    async def rows(self, sql: str, values: tuple[Any, ...]) -> list[Row]:
+        return self._connection.execute(sql, values).fetchall()
+
+
+class Transaction:
+    """Writes that commit together. `on_commit` runs its callback after the commit, never after a rollback."""
+
+    def __init__(self, statements: _Statements) -> None:
+        self._statements = statements
+        self.callbacks: list[Callable[[], None]] = []
+
+    async def execute(self, sql: str, *values: Any) -> int:
+        """The number of rows changed."""
+        return await self._statements.changed(sql, values)
+
+    async def insert(self, sql: str, *values: Any) -> int:
+        """The new row's number."""
+        return await self._statements.inserted(sql, values)
+
     async def one(self, sql: str, *values: Any) -> Row | None:
-        # One trip to the connection's thread instead of three: queries for one row name one.
-        return next(iter(await self._connection.execute_fetchall(sql, values)), None)
+        """For a query that names one row."""
+        return next(iter(await self._statements.rows(sql, values)), None)
 
     async def all(self, sql: str, *values: Any) -> list[Row]:
-        return list(await self._connection.execute_fetchall(sql, values))
+        return await self._statements.rows(sql, values)
 
     def on_commit(self, callback: Callable[[], None]) -> None:
         if callback not in self.callbacks:
             self.callbacks.append(callback)
+
+
+Work = Callable[[Transaction], Coroutine[Any, Any, T]]
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """A work that waits for its turn, and what came of it."""
+
+    work: Work[Any]
+    done: asyncio.Future[Any]
+    result: Any = None
+    error: BaseException | None = None
+    callbacks: Iterable[Callable[[], None]] = ()
+
+
+def _at_once(work: Coroutine[Any, Any, T]) -> T:
+    """Runs a coroutine that waits for nothing but its transaction, which never lets it wait."""
+    try:
+        work.send(None)
+    except StopIteration as stop:
+        return stop.value           # type: ignore[no-any-return]
+    work.close()
+    raise RuntimeError("What is written in one go must not wait for anything but its transaction.")
+
+
+def _write_together(connection: sqlite3.Connection, works: list[_Waiting]) -> float:
+    """On the connection's thread: one transaction, a savepoint each, so that one that fails takes nobody along. The seconds the
+    commit took. Raises where nothing was committed."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for waiting in works:
+            tx = Transaction(_OnTheSpot(connection))
+            connection.execute("SAVEPOINT work")
+            try:
+                waiting.result, waiting.callbacks = _at_once(waiting.work(tx)), tx.callbacks
+            except BaseException as error:
+                if not connection.in_transaction:       # SQLite has rolled back everything by itself: the disk is full
+                    raise
+                connection.execute("ROLLBACK TO work")
+                waiting.error = error
+            connection.execute("RELEASE work")
+        started = time.perf_counter()
+        connection.execute("COMMIT")
+        return time.perf_counter() - started
+    except BaseException:
+        with suppress(sqlite3.OperationalError):        # none is open any more
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _tell(waiting: _Waiting) -> None:
+    """Who listens for the commit, and who waits for it."""
+    error = waiting.error
+    if error is None:
+        try:
+            for callback in waiting.callbacks:
+                callback()
+        except Exception as mistake:        # it is committed all the same; the others' turn comes
+            error = mistake
+    elif _of_storage(error):
+        told = GatewayError("storage_unavailable", f"The gateway's store cannot be written: {error}.")
+        told.__cause__ = error
+        error = told
+    if waiting.done.done():
+        return
+    if error is None:
+        waiting.done.set_result(waiting.result)
+    else:
+        waiting.done.set_exception(error)
 
 
 class Database:
@@ -107,6 +232,8 @@ class Database:
         self.path = path
         self.commit_seconds: Callable[[float], None] = lambda seconds: None     # a metric, set by who wants it
         self._lock = asyncio.Lock()
+        self._waiting: list[_Waiting] = []
+        self._committer: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Database:
         self.path.touch(mode=0o600, exist_ok=True)
@@ -120,10 +247,11 @@ class Database:
             raise
         return self
 
-    async def _open(self) -> aiosqlite.Connection:
+    async def _open(self) -> _Connection:
         connection = None
         try:
-            connection = await aiosqlite.connect(self.path, isolation_level=None, cached_statements=256)
+            connection = _Connection(partial(sqlite3.connect, self.path, isolation_level=None, cached_statements=256), 64)
+            await connection
             connection.row_factory = sqlite3.Row
             await connection.execute("PRAGMA busy_timeout = 10000")
             await self._check_version(connection)               # before anything that could change the file
@@ -141,6 +269,8 @@ class Database:
         return connection
 
     async def __aexit__(self, *exc: object) -> None:
+        if self._committer is not None:
+            await asyncio.wait([self._committer])
         async with self._lock:
             await self._reader.close()
             await self._writer.close()
@@ -171,7 +301,7 @@ class Database:
 
         A cancellation never cuts BEGIN, COMMIT or ROLLBACK short: a transaction that was committed is also told."""
         async with self._lock:
-            tx = Transaction(self._writer)
+            tx = Transaction(_FromAfar(self._writer))
             try:
                 if cancelled := await _to_the_end(self._writer.execute("BEGIN IMMEDIATE")):
                     raise cancelled
@@ -189,6 +319,43 @@ class Database:
             callback()
         if cancelled is not None:
             raise cancelled
+
+    async def write(self, work: Work[T]) -> T:
+        """What `work` returns, once it is committed, perhaps together with others; an exception of its own undoes its own
+        writes only. It runs on another thread and may wait for nothing but its transaction. Raises
+        GatewayError('storage_unavailable'), which nothing was written with, and what `work` raises.
+
+        Cancelled before its turn, it never happens. Afterwards its end is awaited first."""
+        waiting = _Waiting(work, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
+        if self._committer is None:
+            self._committer = asyncio.create_task(self._commit_waiting(), name="commits")
+        try:
+            return await asyncio.shield(waiting.done)
+        except asyncio.CancelledError:
+            if waiting in self._waiting:
+                self._waiting.remove(waiting)
+            else:
+                with suppress(Exception):
+                    await _to_the_end(waiting.done)
+            raise
+
+    async def _commit_waiting(self) -> None:
+        try:
+            while self._waiting:
+                async with self._lock:
+                    works, self._waiting = self._waiting[:SHARE], self._waiting[SHARE:]
+                    writing = asyncio.ensure_future(self._writer.run(partial(_write_together, works=works)))
+                    try:
+                        await _to_the_end(writing)
+                        self.commit_seconds(writing.result())
+                    except Exception as error:
+                        for waiting in works:
+                            waiting.error = error
+                for waiting in works:
+                    _tell(waiting)
+        finally:
+            self._committer = None
 
     async def _roll_back(self) -> None:
         try:

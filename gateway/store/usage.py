@@ -36,14 +36,14 @@ class Usage:
         assert column in ("accepted", "sent", "delivered", "failed")
         await tx.execute(_COUNT.format(column=column), owner, day_of(at))
 
-    async def totals(self, owner: str, first_day: str) -> Totals:
-        row = await self._database.one(_SUM, owner, first_day)
+    async def totals(self, owner: str, first_day: str, tx: Transaction | None = None) -> Totals:
+        row = await (tx or self._database).one(_SUM, owner, first_day)
         assert row is not None
         return Totals(row["accepted"], row["sent"], row["delivered"], row["failed"])
 
-    async def accepted_since(self, owner: str, since: float) -> tuple[int, float | None]:
+    async def accepted_since(self, owner: str, since: float, tx: Transaction | None = None) -> tuple[int, float | None]:
         """How many messages were accepted since then and when the first of them was."""
-        row = await self._database.one(_SINCE, owner, since)
+        row = await (tx or self._database).one(_SINCE, owner, since)
         assert row is not None
         return row["n"], row["first"]
 

@@ -230,6 +230,159 @@ async def test_a_cancellation_during_the_commit_does_not_undo_it(database, monke
     assert await names(database) == ["x"]
 
 
+# ------------------------------------------------------------------ written in one go, together
+
+
+def insert(name: str, value: bytes = b"1"):
+    return lambda tx: tx.execute(META, name, value)
+
+
+async def test_writes_that_wait_at_the_same_time_share_one_commit(database):
+    commits: list[float] = []
+    database.commit_seconds = commits.append
+    assert await asyncio.gather(*(database.write(insert(f"{n:02}")) for n in range(40))) == [1] * 40
+    assert len(await names(database)) == 40
+    assert len(commits) == 1
+
+
+async def test_more_writes_than_may_share_a_commit_take_several_in_order(database, monkeypatch):
+    monkeypatch.setattr(module, "SHARE", 10)
+    told: list[int] = []
+    commits: list[float] = []
+    database.commit_seconds = commits.append
+
+    def write(number: int):
+        async def work(tx):
+            tx.on_commit(lambda: told.append(number))
+            await tx.execute(META, f"{number:02}", b"1")
+            return number
+
+        return database.write(work)
+
+    assert await asyncio.gather(*(write(number) for number in range(35))) == list(range(35))
+    assert told == list(range(35))
+    assert len(commits) == 4
+
+
+async def test_a_write_that_fails_takes_nobody_along(database):
+    async def fails(tx):
+        await tx.execute(META, "half", b"1")
+        tx.on_commit(lambda: pytest.fail("told"))
+        raise ZeroDivisionError
+
+    answers = await asyncio.gather(database.write(insert("a")), database.write(fails), database.write(insert("a", b"2")),
+                                   database.write(insert("b")), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [int, ZeroDivisionError, sqlite3.IntegrityError, int]
+    assert await names(database) == ["a", "b"]
+
+
+async def test_a_write_sees_those_before_it_and_nobody_else_does_until_the_commit(database):
+    async def look(tx):
+        return [row["name"] for row in await tx.all("SELECT name FROM meta")]
+
+    first, seen = await asyncio.gather(database.write(insert("a")), database.write(look))
+    assert seen == ["a"]
+
+
+async def test_a_write_that_waits_for_something_else_is_refused_and_undone(database):
+    async def work(tx):
+        await tx.execute(META, "x", b"1")
+        await asyncio.sleep(0)
+
+    with pytest.raises(RuntimeError, match="must not wait"):
+        await database.write(work)
+    assert await names(database) == []
+    await database.write(insert("y"))
+
+
+async def test_writes_and_transactions_take_turns(database):
+    async def transaction(name: str) -> None:
+        async with database.transaction() as tx:
+            await tx.execute(META, name, b"1")
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*(transaction(f"t{n}") for n in range(5)), *(database.write(insert(f"w{n}")) for n in range(5)))
+    assert len(await names(database)) == 10
+
+
+async def test_a_listener_that_fails_fails_its_own_write_only(database):
+    async def work(tx):
+        await tx.execute(META, "x", b"1")
+        tx.on_commit(lambda: 1 // 0)
+
+    answers = await asyncio.gather(database.write(work), database.write(insert("y")), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [ZeroDivisionError, int]
+    assert await names(database) == ["x", "y"]
+
+
+@pytest.mark.parametrize("turns", range(10))
+async def test_a_write_cancelled_at_any_moment_is_told_if_and_only_if_it_was_committed(database, turns):
+    told = []
+
+    async def work(tx):
+        await tx.execute(META, "x", b"1")
+        tx.on_commit(lambda: told.append("x"))
+
+    task = asyncio.create_task(database.write(work))
+    for _ in range(turns):
+        await asyncio.sleep(0.0001)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert await names(database) == told
+    await database.write(insert("y"))
+    assert await names(database) == [*told, "y"]
+
+
+async def test_a_write_cancelled_before_its_turn_never_happens(database):
+    async with database.transaction():
+        task = asyncio.create_task(database.write(insert("x")))
+        second = asyncio.create_task(database.write(insert("y")))
+        third = asyncio.create_task(database.write(insert("z")))
+        await asyncio.sleep(0)
+        third.cancel()
+        await asyncio.sleep(0)
+    assert await asyncio.gather(task, second) == [1, 1]
+    assert third.cancelled()
+    assert await names(database) == ["x", "y"]
+
+
+async def test_a_database_that_closes_ends_its_writes_first(tmp_path):
+    async with Database(tmp_path / "a.db") as database:
+        writes = [asyncio.create_task(database.write(insert(str(n)))) for n in range(9)]
+        await asyncio.sleep(0)
+    assert await asyncio.gather(*writes) == [1] * 9
+
+
+async def test_on_a_full_disk_whoever_shares_the_commit_is_told_and_nothing_stays_half(database):
+    await database._writer.execute("PRAGMA max_page_count = 60")
+
+    async def large(tx):
+        await tx.execute(META, "small", b"1")
+        await tx.execute(META, "large", bytes(1 << 20))
+
+    answers = await asyncio.gather(database.write(insert("a")), database.write(large), database.write(insert("b")),
+                                   return_exceptions=True)
+    assert isinstance(answers[1], GatewayError)
+    assert answers[1].code == "storage_unavailable"
+    kept = [name for name, answer in zip(["a", "b"], (answers[0], answers[2]), strict=True) if answer == 1]
+    assert await names(database) == kept
+    assert all(answer == 1 or answer.code == "storage_unavailable" for answer in answers)
+    await database._writer.execute("PRAGMA max_page_count = 1000000")
+    await database.write(large)
+
+
+async def test_a_write_to_a_database_somebody_else_holds_is_storage_unavailable(database):
+    await database._writer.execute("PRAGMA busy_timeout = 20")
+    other = sqlite3.connect(database.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    try:
+        answers = await asyncio.gather(*(database.write(insert(name)) for name in "ab"), return_exceptions=True)
+        assert [answer.code for answer in answers] == ["storage_unavailable"] * 2
+    finally:
+        other.close()
+    await database.write(insert("x"))
+
+
 # ------------------------------------------------------------------ disks
 
 
