@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
@@ -249,12 +250,14 @@ def url_of(sockets: list[socket.socket]) -> str:
     return f"unix:{sockets[0].getsockname()}"
 
 
-def note_running(state: Path, sockets: list[socket.socket]) -> None:
+def write_note(state: Path, sockets: list[socket.socket]) -> Callable[[], object]:
+    """Where the daemon listens, for the command line. Written before anything begins, because the disk may be full; there to
+    be read once what is returned is called."""
     unix = [s.getsockname() for s in sockets if s.family == socket.AF_UNIX]
     body = {"url": url_of(sockets), "socket": unix[0] if unix else None, "pid": os.getpid(), "version": VERSION}
     new = state / f"{RUNNING}.new"
     new.write_text(json.dumps(body))
-    new.replace(state / RUNNING)
+    return partial(new.replace, state / RUNNING)
 
 
 # ------------------------------------------------------------------ running
@@ -306,13 +309,14 @@ def _watched_core(gateway: Gateway) -> Labels:
 
 async def _run(gateway: Gateway, sockets: list[socket.socket], stop: asyncio.Event, running: Labels) -> None:
     settings, manager = gateway.settings, ServiceManager()
+    show_note = write_note(settings.state, sockets)
     liveness = Liveness(gateway.store, gateway.sessions, gateway.clock, running)
     server = http_server(gateway)
     serving = asyncio.create_task(server.serve(sockets), name="http")
     await gateway.sessions.start()
     while not server.started and not serving.done():        # noqa: ASYNC110 - uvicorn tells nobody
         await asyncio.sleep(0.002)
-    note_running(settings.state, sockets)
+    show_note()
     log.info("listening", url=url_of(sockets), version=VERSION, sessions=len(gateway.sessions.live()))
     manager.ready(liveness.status())
     waiting = asyncio.create_task(stop.wait(), name="stop")

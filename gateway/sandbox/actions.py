@@ -35,8 +35,8 @@ def unmute(world: World, device: LinkedDevice) -> None:
     """Answer again and send what is queued; what was asked meanwhile stays unanswered."""
     if device.connection is not None:
         device.connection.muted = False
-        for stanza in list(device.pending.values()):
-            device.connection.send(stanza)
+        for key in list(device.pending):
+            device.send(key)
 
 
 def replaced(world: World, device: LinkedDevice) -> None:
@@ -47,6 +47,11 @@ def replaced(world: World, device: LinkedDevice) -> None:
 def restart(world: World, device: LinkedDevice) -> None:
     """The server restarts: stream error 503, and the connection ends."""
     end(device, Node("stream:error", {"code": 503}))
+
+
+def reconnect(world: World, device: LinkedDevice) -> None:
+    """The server wants the device to connect again: stream error 515, and the connection ends."""
+    end(device, Node("stream:error", {"code": 515}))
 
 
 def stream_error(world: World, device: LinkedDevice) -> None:
@@ -77,6 +82,7 @@ ACTIONS: dict[str, Action] = {
     "unmute": unmute,
     "replace": replaced,
     "restart": restart,
+    "reconnect": reconnect,
     "stream-error": stream_error,
     "malformed": malformed,
 }

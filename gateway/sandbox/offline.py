@@ -20,12 +20,12 @@ def flush(world: World, device: LinkedDevice) -> None:
     connection = device.connection
     if connection is None or connection.active:
         return
-    waiting = list(device.pending.values())
-    kinds = [stanza.tag for stanza in waiting]
+    waiting = list(device.pending)
+    kinds = [stanza.tag for stanza in device.pending.values()]
     preview = {tag: kinds.count(tag) for tag in ("message", "receipt", "notification")}
     connection.send(Node("ib", {"from": SERVER}, [Node("offline_preview", {"count": len(kinds), "appdata": 0, **preview})]))
-    for stanza in waiting:
-        connection.send(stanza.with_attrs(offline=1))
+    for key in waiting:
+        device.send(key, offline=1)
     connection.send(Node("ib", {"from": SERVER}, [Node("offline", {"count": len(kinds)})]))
     connection.active = True
     share_key(world, device)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from .node import LID, USER, Address, Node
+from .node import LID, USER, Address, Attribute, Node
 from .sender_keys import SenderKeys
 from .signal import PreKeyBundle, SignalDevice
 
@@ -58,6 +59,7 @@ class LinkedDevice:
         self.logins = 0
         self.key_shared = False
         self.pending: dict[StanzaKey, Node] = {}
+        self.sent: dict[StanzaKey, list[float]] = {}        # when each of those went over a connection
 
     @property
     def pn(self) -> Address:
@@ -80,10 +82,18 @@ class LinkedDevice:
         """Send *stanza* now, or when the device is back; again at each connection until ``settle(key)``."""
         self.pending[key] = stanza
         if self.connection is not None and self.connection.active:
-            self.connection.send(stanza)
+            self.send(key)
 
-    def settle(self, key: StanzaKey) -> None:
-        self.pending.pop(key, None)
+    def send(self, key: StanzaKey, **attrs: Attribute) -> None:
+        """What waits under *key* goes over the connection, if there is one."""
+        if self.connection is not None and not self.connection.muted:
+            self.sent.setdefault(key, []).append(time.time())
+            self.connection.send(self.pending[key].with_attrs(**attrs))
+
+    def settle(self, key: StanzaKey) -> list[float] | None:
+        """The device has it. When it was sent; None: it did not wait for this device."""
+        sent = self.sent.pop(key, [])
+        return sent if self.pending.pop(key, None) is not None else None
 
     def bundle(self) -> PreKeyBundle:
         """The device's keys with the next of its one-time prekeys, which is then gone."""

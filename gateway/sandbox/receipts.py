@@ -94,8 +94,14 @@ def handle_receipt(world: World, device: LinkedDevice, stanza: Node) -> None:
             world.incoming.write_again(device, message_id, int((retry or stanza).text("count") or "1"), stanza)
         elif kind in ("read", "played"):
             _tell_author(world, device, author, message_id, kind)
-        device.settle(("message", message_id))
+        settle_message(world, device, message_id)
     world.changed()
+
+
+def settle_message(world: World, device: LinkedDevice, message_id: str) -> None:
+    """The device's queue forgets a message: the device has said that it has it."""
+    if (sent := device.settle(("message", message_id))) is not None:
+        world.see("taken", str(device.pn), id=message_id, sent=sent)
 
 
 def _tell_author(world: World, device: LinkedDevice, author: Person | None, message_id: str, kind: str) -> None:

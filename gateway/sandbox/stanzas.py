@@ -27,7 +27,7 @@ def receive(connection: Connection, node: Node) -> None:
             case "receipt":
                 receipts.handle_receipt(world, device, node)
             case "ack":
-                _settle(device, node)
+                _settle(world, device, node)
                 world.changed()
             case "presence":
                 _presence(world, device, node)
@@ -35,11 +35,13 @@ def receive(connection: Connection, node: Node) -> None:
                 _chat_state(world, device, node)
 
 
-def _settle(device: LinkedDevice, node: Node) -> None:
+def _settle(world: World, device: LinkedDevice, node: Node) -> None:
     """The device has a stanza and it need not be sent again."""
     kind, stanza_id = node.text("class"), node.text("id")
     if kind == "receipt":
         device.settle((kind, stanza_id, node.text("type"), node.text("to"), node.text("participant")))
+    elif kind == "message":
+        receipts.settle_message(world, device, stanza_id)
     else:
         device.settle((kind, stanza_id))
 

@@ -600,7 +600,7 @@ class LiveSession:
 
     def acked(self) -> None:
         if self.state.reason.code == "acks_missing":
-            self._background(self._set_state("connected", instead_of="acks_missing"))
+            self._background(self._be("connected", instead_of="acks_missing"))
 
     def unconfirmed(self) -> None:
         if self.state.reason.code == "acks_missing" and self._inbox is not None:
@@ -614,7 +614,8 @@ class LiveSession:
     def _background_ended(self, task: asyncio.Task[None]) -> None:
         _running.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._log.error("state_not_told", exc_info=error)
+            # A full disk: what is missing is shown all the same, and stored with the next state.
+            self._log.error("state_not_told", error=str(error), exc_info=None if is_storage(error) else error)
 
     async def restricted(self, until: float) -> None:
         await self._update(restricted_until=until)

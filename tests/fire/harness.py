@@ -25,7 +25,7 @@ import aiohttp
 from gateway.audio.voice_note import make_voice_note
 from tests.e2e.world import World
 from tests.e2e.world import world as open_world
-from tests.fire.plan import LASTING, Plan, Strike, Utterance, conversation
+from tests.fire.plan import LASTING, UNTIL_RESTART, Plan, Strike, Utterance, conversation
 from tests.fire.witness import Reader, Receiver
 from tests.running import Client
 
@@ -59,15 +59,20 @@ class Record:
 
     accepted: list[Accepted] = field(default_factory=list)
     written: dict[str, tuple[int, float, str]] = field(default_factory=dict)    # inbound: its text -> session, when, id
-    kills: list[float] = field(default_factory=list)
+    lives: list[tuple[float, str]] = field(default_factory=list)    # how each daemon ended: when, "kill" or "stop"
+    disk_full: list[tuple[float, float]] = field(default_factory=list)      # from when to when
+    locked: list[tuple[float, float]] = field(default_factory=list)         # the database, by somebody else
     lost_to_kills: list[str] = field(default_factory=list)          # inbound, acknowledged by the core and not stored yet
     told_unreadable: list[str] = field(default_factory=list)        # inbound, which the core could not store the keys of
+    left_at_whatsapp: int = 0                                       # inbound, of a session that ended before it fetched them
     answers: Counter[str] = field(default_factory=Counter)          # to sends: status and code
     struck: Counter[str] = field(default_factory=Counter)
+    hit: Counter[str] = field(default_factory=Counter)              # faults that met something, by kind of trouble
+    struck_on: Counter[tuple[str, int]] = field(default_factory=Counter)    # kind and session
     starts: int = 0
     failed_starts: int = 0
     ready_seconds: list[float] = field(default_factory=list)        # from the start to listening, after a kill
-    samples: list[dict[str, float]] = field(default_factory=list)   # of the process: at, pid, rss_mb, threads, fds
+    samples: list[dict[str, float]] = field(default_factory=list)   # of the process: at, pid, and what `measure` says
     baseline: dict[str, float] = field(default_factory=dict)
     final: dict[str, float] = field(default_factory=dict)
     findings: list[str] = field(default_factory=list)
@@ -75,13 +80,21 @@ class Record:
     def find(self, what: str) -> None:
         self.findings.append(what)
 
+    def store_down(self) -> list[tuple[float, float]]:
+        return [*self.disk_full, *self.locked]
+
 
 def measure(pid: int) -> dict[str, float]:
-    """What a process holds now."""
+    """What a process holds now. `session_fds`: descriptors of sessions' files, which the core closes only with the process."""
     status = Path(f"/proc/{pid}/status").read_text()
     number = {name: float(rest.split()[0]) for name, _, rest in (line.partition(":") for line in status.splitlines())
               if name in ("VmRSS", "Threads")}
-    return {"rss_mb": round(number["VmRSS"] / 1024, 1), "threads": number["Threads"], "fds": len(os.listdir(f"/proc/{pid}/fd"))}
+    targets = []
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            targets.append(os.readlink(f"/proc/{pid}/fd/{fd}"))
+    return {"rss_mb": round(number["VmRSS"] / 1024, 1), "threads": number["Threads"], "fds": len(targets),
+            "session_fds": sum("/state/sessions/" in target for target in targets)}
 
 
 @contextlib.contextmanager
@@ -157,8 +170,7 @@ class Fire:
         for session in range(self.plan.sessions):
             await self._send(session, Utterance(0, "out", "mp3", 0), 0)
         await self._until_nothing_waits(60)
-        assert self.world.process is not None
-        self.record.baseline = measure(self.world.process.pid)
+        self.record.baseline = await self._measure()
         self.say(f"{self.plan.sessions} sessions linked; baseline {self.record.baseline}")
 
     async def _later(self, at: float, work: Awaitable[None]) -> None:
@@ -174,10 +186,18 @@ class Fire:
         while True:
             process = self.world.process
             if process is not None and process.returncode is None:
-                with contextlib.suppress(OSError, KeyError):
+                with contextlib.suppress(aiohttp.ClientError, OSError, KeyError, TimeoutError):
                     self.record.samples.append({"at": round(time.monotonic() - began, 1), "pid": process.pid,
-                                                **measure(process.pid)})
+                                                **await self._measure()})
             await asyncio.sleep(2)
+
+    async def _measure(self) -> dict[str, float]:
+        """With `openings`, of sessions in the core, in this process's life."""
+        assert self.world.process is not None
+        holds = measure(self.world.process.pid)
+        page = (await self.world.client.get("/metrics")).body.decode()
+        openings = next(float(line.split()[1]) for line in page.splitlines() if line.startswith("wagateway_core_openings "))
+        return {**holds, "openings": openings}
 
     # ------------------------------------------------------------------ traffic
 
@@ -229,7 +249,7 @@ class Fire:
 
     async def _write(self, session: int, utterance: Utterance, number: int, **more: Any) -> None:
         text = f"in {session}.{number}"
-        at = time.monotonic()
+        at = time.time()
         sent = await self.world.whatsapp("POST", f"/contacts/{contact_of(session, utterance.contact)}/send",
                                          {"to": phone_of(session), "text": text, **more})
         self.record.written[text] = session, at, sent["id"]
@@ -239,6 +259,7 @@ class Fire:
     async def _strike(self, strike: Strike) -> None:
         kind, seconds, device = strike.kind, strike.seconds, phone_of(strike.session)
         self.record.struck[kind] += 1
+        self.record.struck_on[kind, strike.session] += 1
         whatsapp = self.world.whatsapp
 
         async def fault(body: dict[str, Any], *, drop: bool = False) -> None:
@@ -246,6 +267,8 @@ class Fire:
             if drop:
                 await whatsapp("POST", f"/devices/{device}/drop", {})
             await asyncio.sleep(seconds)
+            met = next((rule["hits"] for rule in await whatsapp("GET", "/faults") if rule["id"] == made["id"]), 0)
+            self.record.hit[kind] += met > 0
             await whatsapp("DELETE", f"/faults?id={made['id']}")        # this one: another device may have one of its kind
 
         match kind:
@@ -255,18 +278,27 @@ class Fire:
                 await self._restart()
             case "drop" | "close" | "malformed":
                 await whatsapp("POST", f"/devices/{device}/{kind}", {})
-            case "stream-503" | "stream-500":
-                await whatsapp("POST", f"/devices/{device}/{'restart' if kind == 'stream-503' else 'stream-error'}", {})
+            case "stream-503" | "stream-500" | "stream-515":
+                action = {"stream-503": "restart", "stream-500": "stream-error", "stream-515": "reconnect"}[kind]
+                await whatsapp("POST", f"/devices/{device}/{action}", {})
             case "cut":
                 await whatsapp("POST", "/cut", {})
-            case "mute":
+            case "mute" | "stall":
                 await whatsapp("POST", f"/devices/{device}/mute", {})
                 await asyncio.sleep(seconds)
-                await whatsapp("POST", f"/devices/{device}/unmute", {})
+                await whatsapp("POST", f"/devices/{device}/{'drop' if kind == 'mute' else 'unmute'}", {})
             case "connect-refused" | "connect-mute":
                 await fault({"kind": "connect", "mode": kind.removeprefix("connect-").removesuffix("d"), "device": None}, drop=True)
             case "login-503" | "login-500":
                 await fault({"kind": "login", "reason": int(kind[-3:])}, drop=True)
+            case "login-402":           # a ban for that long
+                await whatsapp("POST", "/faults", {"device": device, "kind": "login", "reason": 402, "code": 101,
+                                                   "expire": round(seconds), "times": 1})
+                await whatsapp("POST", f"/devices/{device}/drop", {})
+            case "login-405" | "login-409" | "replaced":
+                await self._end_for_now(strike.session, "replace" if kind == "replaced" else kind)
+                await asyncio.sleep(seconds)
+                await self._connect(strike.session)
             case "ack-held":            # a lost one keeps the session for 75 s; here its connection goes before that
                 await fault({"kind": "ack", "mode": "hold", "times": 1})
                 await whatsapp("POST", f"/devices/{device}/drop", {})
@@ -303,9 +335,21 @@ class Fire:
                 raise ValueError(kind)
 
     async def _end(self, session: int, how: str) -> None:
-        device = phone_of(session)
         self._ended.add(session)
-        self.record.struck[how] += 1
+        self.record.struck[how if how != "replace" else "replaced"] += 1
+        await self._end_for_now(session, how)
+
+    async def _connect(self, session: int) -> None:
+        """As somebody does who has looked into it; again where the daemon is just down, or its disk full."""
+        for _ in range(200):
+            with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
+                if (await self.world.client.post(f"/api/v1/sessions/{self.sessions[session]}/connect")).status < 400:
+                    return
+            await asyncio.sleep(0.5)
+        self.record.find(f"session {session} could not be told to connect")
+
+    async def _end_for_now(self, session: int, how: str) -> None:
+        device = phone_of(session)
         if how.startswith("login-"):
             await self.world.whatsapp("POST", "/faults", {"kind": "login", "device": device, "reason": int(how[-3:]), "times": 1})
         action = "drop" if how.startswith("login-") else how
@@ -316,15 +360,19 @@ class Fire:
         with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
             while True:
                 file.write(b"\0" * (1 << 20))
+        began = time.time()
         await asyncio.sleep(seconds)
         ballast.unlink()
+        self.record.disk_full.append((began, time.time()))
 
     def _lock_database(self, seconds: float) -> None:
         connection = sqlite3.connect(self.world.state / "gateway.db", timeout=5, isolation_level=None)
         try:
             connection.execute("BEGIN IMMEDIATE")
+            began = time.time()
             time.sleep(seconds)
             connection.execute("ROLLBACK")
+            self.record.locked.append((began, time.time()))
         except sqlite3.OperationalError:
             self.record.struck["database-busy: not got"] += 1
         finally:
@@ -335,7 +383,7 @@ class Fire:
     async def _kill(self) -> None:
         async with self._switching:
             await self.world.kill()
-            self.record.kills.append(time.monotonic())
+            self.record.lives.append((time.time(), "kill"))
             if len(self.snapshots) < SNAPSHOTS:
                 copy = self.world.folder / f"snapshot{len(self.snapshots)}"
                 await asyncio.to_thread(shutil.copytree, self.world.state, copy, ignore=shutil.ignore_patterns("ballast"))
@@ -351,9 +399,11 @@ class Fire:
         try:
             if (code := await self.world.stop()) != 0:
                 self.record.find(f"a graceful stop ended with {code}")
+            self.record.lives.append((time.time(), "stop"))
         except TimeoutError:
             self.record.find("a graceful stop took more than 20 s")
             await self.world.kill()
+            self.record.lives.append((time.time(), "kill"))
 
     async def _revive(self) -> None:
         """As a service manager does: started again until it runs."""
@@ -381,6 +431,9 @@ class Fire:
                 await self.world.whatsapp("POST", f"/devices/{device['phone']}/unmute", {})
         self.receiver.refusing = False
         await self.receiver.up()
+        for session in set(range(self.plan.sessions)) - self._ended:        # a second trouble may have come after somebody's help
+            if (await self.world.client.get(f"/api/v1/sessions/{self.sessions[session]}")).body["reason"] in UNTIL_RESTART.values():
+                await self._connect(session)
         await self._all_connected([session for session, (_, how) in self.plan.ends.items() if how not in LASTING])
         await self._until_nothing_waits(180)        # what is queued on a session that ends like this would wait for somebody
         for session, (_, how) in self.plan.ends.items():
@@ -408,8 +461,11 @@ class Fire:
         await self._until_nothing_waits(60)
         await verdict.messages(self)
         await verdict.witnesses(self)
-        assert self.world.process is not None
-        self.record.final = measure(self.world.process.pid)
+        for _ in range(45):                                 # idle connections are closed after a while
+            self.record.final = await self._measure()
+            if not verdict.held(self):
+                break
+            await asyncio.sleep(1)
         await self._stop()
         await verdict.remains(self)
 

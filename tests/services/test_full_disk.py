@@ -171,3 +171,20 @@ async def test_an_event_in_hand_when_the_daemon_stops_is_stored(running: Running
     await begun.wait()
     await asyncio.wait_for(running.gateway.sessions.stop(0), 5)
     assert (await running.message(message, "read"))["read_at"]
+
+
+async def test_missing_acknowledgements_are_shown_while_the_disk_is_full_and_over_when_there_is_room(
+        running: Running, capsys: pytest.CaptureFixture[str]) -> None:
+    _, link = await running.linked()
+    live, = running.gateway.sessions.live()
+    held = link.hold_next_send()
+    id_ = (await running.client.post("/api/v1/messages", {"to": TO, "message": "1"})).body["id"]
+    await held.handed_over.wait()
+    async with full_disk(running):
+        await until(lambda: live.state.reason.code == "acks_missing")
+        held.confirm()
+        await asyncio.sleep(0.1)
+    await running.message(id_, "sent")
+    await until(lambda: live.state.reason.code == "connected")
+    said = capsys.readouterr().out
+    assert "state_not_told" in said and "Traceback" not in said
