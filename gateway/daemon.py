@@ -35,7 +35,7 @@ from gateway.errors import ConfigError
 from gateway.link.base import Generations, Links
 from gateway.media.fetch import Fetcher
 from gateway.notify import ServiceManager
-from gateway.services import backup, traces, vaulting
+from gateway.services import backup, memory, traces, vaulting
 from gateway.services.backup import Backups, Schedule
 from gateway.services.feed import Feed
 from gateway.services.gateway import Gateway
@@ -166,7 +166,8 @@ async def build(settings: Settings, store: Store, links: Links, generations: Gen
         vaults = Vaulting(store, files, sessions)
         backups = Backups(store, files, vaults.lock, VERSION, clock)
         schedule = Schedule(backups, settings.backup, clock)
-        await stack.enter_async_context(in_background(webhooks.run, maintenance.run, metrics.watch_lag, schedule.run))
+        await stack.enter_async_context(in_background(webhooks.run, maintenance.run, metrics.watch_lag, schedule.run,
+                                                      memory.give_back))
         yield Gateway(settings, store, feed, keys, sessions, outbox, inbox, preparing, Tickets(clock), webhooks, metrics, vaults,
                       backups, schedule, clock)
 

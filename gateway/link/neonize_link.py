@@ -120,7 +120,7 @@ class NeonizeLink:
         if self._opening is not None:
             self._opening.cancel()
             await asyncio.wait({self._opening})
-        session = self._session
+        session, stopped = self._session, True
         if session is not None:
             stopping = in_thread(session.stop, self._name("stop"))
             done, _ = await asyncio.wait({stopping}, timeout=self._patience.close)
@@ -128,11 +128,12 @@ class NeonizeLink:
                 self._session = None
                 stopping.result()
             else:
+                stopped = False
                 log.warning("session %s: the core has not stopped within %g s; it is left to end by itself",
                             self._file.session_id, self._patience.close)
                 stopping.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         self._sink = None
-        await in_thread(lambda: self._store.release(self._file), self._name("release"))
+        await in_thread(lambda: self._store.release(self._file, stopped=stopped), self._name("release"))
 
     async def account(self) -> Account | None:
         try:

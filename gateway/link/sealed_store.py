@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import secrets
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -21,12 +22,15 @@ from urllib.parse import quote
 from gateway.link.sealing import capi
 from gateway.link.sealing.capi import SealingUnavailable, library_path
 from gateway.link.sealing.client import Connection, SqliteError
+from gateway.link.sealing.leftover import part_all
 from gateway.link.sealing.pages import KEY
 from gateway.link.sealing.vfs import SealingVfs
 
 __all__ = ["SealedStore", "SealingUnavailable", "library_path"]
 
 VFS = "wagateway"
+REST_SECONDS, TRIES = 1.0, 100
+"""Between looks at a stopped session's connections. A call that the core still holds may take 75 s."""
 
 # What neonize gets as the database's name. It is pasted into `file:%s?_foreign_keys=on`, which the trailing `z=` swallows.
 #   vfs           read by go-sqlite3 and by SQLite itself
@@ -96,8 +100,7 @@ class SealedStore:
             pass
 
     def forget(self, path: Path) -> int:
-        """`path` cannot be opened any more. Returns how many connections still have it open (those keep their keys: neonize
-        closes its own only with the process)."""
+        """`path` cannot be opened any more. Returns how many connections still have it open (those keep their keys)."""
         name = _absolute(path)
         self._keys.pop(name, None)
         self._vfs.last_refusal.pop(name, None)
@@ -105,6 +108,17 @@ class SealedStore:
 
     def connections(self, path: Path) -> int:
         return self._vfs.connections(_absolute(path))
+
+    def close_left_open(self, path: Path) -> None:
+        """The core has stopped a session for good and will use its connections no more; it never closes them, so we do, once
+        what it had in hand has come to rest. Returns at once; those that the core opens from now on are not meant."""
+        left = self._vfs.left_open(_absolute(path))
+        if left:
+            threading.Thread(target=self._close, args=(left,), name="close left open", daemon=True).start()
+
+    def _close(self, left: dict[int, int]) -> None:
+        time.sleep(REST_SECONDS)
+        self.counts["left_open"] += part_all(self._vfs.cores, left, lambda: time.sleep(REST_SECONDS), TRIES)
 
     def last_refusal(self, path: Path) -> tuple[str, str] | None:
         """What was refused last at this path, and the sentence; None when nothing was. Asking forgets it."""

@@ -39,9 +39,11 @@ class SessionStore:
         self._sealed.add(file.path, file.data_key)
         return self._sealed.dsn(file.path)
 
-    def release(self, file: SessionFile) -> None:
-        """The core has let go: the key is no longer kept. (The core never closes its connections; those keep theirs.)"""
+    def release(self, file: SessionFile, *, stopped: bool) -> None:
+        """The key is no longer kept. `stopped`: the core has let go; the connections that it never closes are closed for it."""
         self._sealed.forget(file.path)
+        if stopped:
+            self._sealed.close_left_open(file.path)
 
     def start_over(self, file: SessionFile) -> None:
         """No file, so that the next opening makes a new one. A file of its own and not a cleared one: connections that the

@@ -33,6 +33,7 @@ class World:
         self.folder, self.control, self.http = folder, control, http
         self.state, self.log = folder / "state", folder / "daemon.log"
         self.environment = {**os.environ, **environment, **FAST, **settings, "WAGATEWAY_STATE_DIR": str(self.state)}
+        self.program = ["-m", "gateway"]
         self.process: asyncio.subprocess.Process | None = None
         self.client: Client
 
@@ -42,7 +43,7 @@ class World:
         """Until it listens. The key is made at the first start."""
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "gateway", "serve", env=self.environment, stdout=log, stderr=log)
+                sys.executable, *self.program, "serve", env=self.environment, stdout=log, stderr=log)
         async with asyncio.timeout(30):
             while True:
                 assert self.process.returncode is None, self.log.read_text()[-3000:]

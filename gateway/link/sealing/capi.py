@@ -78,6 +78,17 @@ _SIGNATURES: dict[str, tuple[object, list[object]]] = {
     "sqlite3_column_int64": (c_longlong, [c_void_p, c_int]),
     "sqlite3_column_double": (C.c_double, [c_void_p, c_int]),
     "sqlite3_column_blob": (c_void_p, [c_void_p, c_int]),
+    "sqlite3_auto_extension": (c_int, [c_void_p]),
+    "sqlite3_db_filename": (c_void_p, [c_void_p, c_char_p]),
+    "sqlite3_uri_parameter": (c_char_p, [c_void_p, c_char_p]),
+    "sqlite3_db_mutex": (c_void_p, [c_void_p]),
+    "sqlite3_mutex_try": (c_int, [c_void_p]),
+    "sqlite3_mutex_leave": (None, [c_void_p]),
+    "sqlite3_next_stmt": (c_void_p, [c_void_p, c_void_p]),
+    "sqlite3_get_autocommit": (c_int, [c_void_p]),
+    "sqlite3_txn_state": (c_int, [c_void_p, c_char_p]),
+    "sqlite3_deserialize": (c_int, [c_void_p, c_char_p, c_void_p, c_longlong, c_longlong, C.c_uint]),
+    "sqlite3_db_release_memory": (c_int, [c_void_p]),
 }
 
 

@@ -45,6 +45,7 @@ from gateway.link.sealing.capi import (
     Vfs,
 )
 from gateway.link.sealing.files import MAGIC, DatabaseFile, JournalFile, RawFile, SealedFile, WalFile
+from gateway.link.sealing.leftover import CoreConnections
 from gateway.link.sealing.pages import DATABASE, JOURNAL, PAGE, SALT, WAL, DatabaseKeys, NotAuthentic, made_with, new_salt
 
 
@@ -105,10 +106,17 @@ class SealingVfs:
         self.struct.xOpen = C.cast(self._on_open_callback, c_void_p).value
         if rc := library.sqlite3_vfs_register(C.byref(self.struct), int(default)):
             raise SealingUnavailable(f"sqlite3_vfs_register failed with code {rc}.")
+        self.cores = CoreConnections(library)
 
     def connections(self, path: bytes) -> int:
         with self._lock:
             return sum(opened.connections for opened in self._opened.values() if opened.path == path)
+
+    def left_open(self, path: bytes) -> dict[int, int]:
+        """The core's connections to `path`: name -> handle, for `CoreConnections.part`."""
+        with self._lock:
+            names = [name for name, (_, opened) in self._named.items() if opened.path == path]
+        return self.cores.among(names)
 
     def note(self, what: str, path: bytes, sentence: str) -> None:
         self.counts[what] += 1
@@ -225,6 +233,7 @@ class SealingVfs:
             return IOERR_CLOSE
 
     def _detach(self, name: int) -> None:
+        self.cores.closed(name)
         with self._lock:
             inode, opened = self._named.pop(name)
             opened.connections -= 1
