@@ -35,7 +35,8 @@ async def run(sessions: int, minutes: float, seed: int, gap: float, strike_gap: 
                 "took_seconds": round(time.time() - began), "accepted": len(record.accepted), "written": len(record.written),
                 "answers": record.answers, "struck": record.struck, "starts": record.starts,
                 "failed_starts": record.failed_starts, "lost_to_kills": record.lost_to_kills,
-                "told_unreadable": record.told_unreadable, "ready_seconds": record.ready_seconds, "baseline": record.baseline,
+                "told_unreadable": record.told_unreadable, "left_at_whatsapp": record.left_at_whatsapp,
+                "hit": record.hit, "ready_seconds": record.ready_seconds, "baseline": record.baseline,
                 "final": record.final, "samples": record.samples, "events": it.readers[0].seen[-1],
                 "deliveries": len(receiver.taken), "ends": {how: sum(h == how for _, h in plan.ends.values())
                                                             for _, how in plan.ends.values()},

@@ -85,7 +85,7 @@ class Record:
 
 
 def measure(pid: int) -> dict[str, float]:
-    """What a process holds now. `session_fds`: descriptors of sessions' files, which the core closes only with the process."""
+    """What a process holds now. `session_fds`: descriptors of sessions' files."""
     status = Path(f"/proc/{pid}/status").read_text()
     number = {name: float(rest.split()[0]) for name, _, rest in (line.partition(":") for line in status.splitlines())
               if name in ("VmRSS", "Threads")}
