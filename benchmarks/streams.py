@@ -133,7 +133,7 @@ async def replay(it: World) -> dict[str, Any]:
 async def run(given: argparse.Namespace) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for readers in [int(part) for part in given.readers.split(",")]:
-        async with gateway() as it:
+        async with gateway(WAGATEWAY_SERVER_STREAMS_PER_KEY="0") as it:
             await it.link("s0", phone_of(0))
             result[str(readers)] = await fan_out(it, readers)
             print(readers, result[str(readers)], flush=True)

@@ -42,6 +42,9 @@ class Server:
     cors_origins: tuple[str, ...] = option((), "Origins of web pages that may call the API; empty: none.")
     heartbeat_seconds: float = option(15.0, "An event stream says something at least this often, so that proxies keep it open.")
     stop_seconds: float = option(20.0, "Time for requests, streams and links to end at a stop.")
+    connections: int = option(10_000, "Connections held at once, and at most half of the descriptors the process may open. Beyond, the one that keeps us waiting longest makes room.")
+    request_seconds: float = option(30.0, "A client has this long to send a request's headers, may be silent this long within a body, and leave an answer untaken this long.")
+    streams_per_key: int = option(1000, "Event streams that one API key may hold open at once, with those it was rotated from. 0: no limit.")
     metrics: str = option("loopback", "Who may read /metrics: 'loopback' (no key, loopback only), 'admin' (an admin key) or 'off'.")
 
 
@@ -274,6 +277,8 @@ def _validate(settings: Settings) -> None:
 
     check(0 <= settings.server.port <= 65535, "server.port must be 0..65535")
     check(settings.server.metrics in ("loopback", "admin", "off"), "server.metrics must be loopback, admin or off")
+    check(settings.server.connections >= 1, "server.connections must be at least 1")
+    check(settings.server.request_seconds >= 1, "server.request_seconds must be at least 1")
     check(settings.sending.unconfirmed in ("fail", "resend"), "sending.unconfirmed must be 'fail' or 'resend'")
     check(settings.audio.profile in ("native", "plain16", "music"), "audio.profile must be native, plain16 or music")
     check(settings.dialects.root in ("svara", "sendapi", ""), "dialects.root must be 'svara', 'sendapi' or ''")

@@ -27,6 +27,7 @@ import uvicorn
 
 from gateway.api import app as api
 from gateway.api import console
+from gateway.api.connections import Door, descriptors_for_clients, protocol
 from gateway.api.health import VERSION
 from gateway.audio.limits import AudioLimits
 from gateway.config import Settings
@@ -48,8 +49,10 @@ from gateway.services.maintenance import Maintenance
 from gateway.services.metrics import Metrics, TimedTranscoder
 from gateway.services.outbox import Outbox
 from gateway.services.preparing import Preparing
+from gateway.services.readiness import Readiness
 from gateway.services.receiving import Receiving
 from gateway.services.sessions import Sessions
+from gateway.services.streams import Streams
 from gateway.services.tickets import Tickets
 from gateway.services.vaulting import Vaulting
 from gateway.services.webhooks import WebhookService
@@ -165,11 +168,13 @@ async def build(settings: Settings, store: Store, links: Links, generations: Gen
         maintenance = Maintenance(store, ledger, settings, clock)
         vaults = Vaulting(store, files, sessions)
         backups = Backups(store, files, vaults.lock, VERSION, clock)
+        await asyncio.to_thread(backups.sweep)
         schedule = Schedule(backups, settings.backup, clock)
         await stack.enter_async_context(in_background(webhooks.run, maintenance.run, metrics.watch_lag, schedule.run,
                                                       memory.give_back))
-        yield Gateway(settings, store, feed, keys, sessions, outbox, inbox, preparing, Tickets(clock), webhooks, metrics, vaults,
-                      backups, schedule, clock)
+        yield Gateway(settings, store, feed, keys, sessions, outbox, inbox, preparing, Tickets(clock),
+                      Streams(settings.server.streams_per_key), webhooks, metrics, vaults, backups, schedule, Readiness(store, clock),
+                      clock)
 
 
 @asynccontextmanager
@@ -237,10 +242,12 @@ class _Server(uvicorn.Server):
 
 
 def http_server(gateway: Gateway) -> uvicorn.Server:
+    server = gateway.settings.server
+    door = Door(min(server.connections, descriptors_for_clients()), server.request_seconds)
+    app = api.build(gateway, more=[*mount(gateway), *console.routes(gateway)], described=described(gateway))
     return _Server(uvicorn.Config(
-        api.build(gateway, more=[*mount(gateway), *console.routes(gateway)], described=described(gateway)), loop="none",
-        lifespan="off", log_config=None, access_log=False, server_header=False, timeout_keep_alive=75, backlog=2048,
-        timeout_graceful_shutdown=int(gateway.settings.server.stop_seconds) or 1))
+        app, loop="none", http=protocol(door), ws="none", lifespan="off", log_config=None, access_log=False, server_header=False,
+        timeout_keep_alive=75, backlog=2048, timeout_graceful_shutdown=int(server.stop_seconds) or 1))
 
 
 def url_of(sockets: list[socket.socket]) -> str:

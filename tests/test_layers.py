@@ -35,7 +35,7 @@ ONLY_IN = {
     "aiosqlite": ("store/",),
     "av": ("audio/", "media/videos.py"),
     "starlette": ("api/", "dialects/"),
-    "uvicorn": ("daemon.py", "sandbox/"),
+    "uvicorn": ("daemon.py", "api/connections.py", "sandbox/"),
     "typer": ("cli/",),
     "opentelemetry": ("services/traces.py",),
     "prometheus_client": ("services/metrics.py",),

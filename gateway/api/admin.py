@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 from pathlib import Path
 
 from starlette.background import BackgroundTask
@@ -75,7 +74,7 @@ async def rekey(call: Call) -> Response:
 
 async def make_backup(call: Call) -> Response:
     """The file is made beside the data, checked, sent and removed."""
-    draft = call.gateway.store.folder.parent / f"backup-{secrets.token_hex(4)}.out"
+    draft = call.gateway.backups.draft()
     manifest = await call.gateway.backups.make(draft)
     digest = await asyncio.to_thread(digest_of, draft)
     return FileResponse(draft, media_type="application/octet-stream", filename="wagateway.backup",

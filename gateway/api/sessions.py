@@ -66,7 +66,7 @@ class Page(Strict):
 async def shape(call: Call, live: LiveSession) -> SessionShape:
     store = call.gateway.store
     now = call.gateway.clock()
-    sent, _ = await store.messages.sent_since(live.session.id, now - 3600)
+    sent, _ = await store.messages.sent_between(live.session.id, now - 3600, now)
     pace = live.pace
     pacing = {"messages_per_hour": pace.messages_per_hour, "min_gap_seconds": pace.min_gap_seconds,
               "recording_presence": pace.recording_presence, "quiet_hours": pace.quiet_hours, "sent_last_hour": sent}

@@ -221,6 +221,8 @@ class Health(Shape):
 
 
 class Ready(Shape):
+    """`sessions`: how many there are of each status, for an admin key; null for others."""
+
     ready: bool
-    sessions: dict[str, int]
+    sessions: dict[str, int] | None
     problems: list[str]

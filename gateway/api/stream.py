@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import msgspec
@@ -142,12 +142,16 @@ class _Stream(EventSourceResponse):
     """A reader that takes nothing for `SLOW_SECONDS` is cut off: there is no way left to tell it why, but the log
     says so, and it can come back with its last number."""
 
+    left: Callable[[], None]        # its place is free again
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await super().__call__(scope, receive, send)
         except SendTimeoutError:
             log.info("slow_reader_cut_off", seconds=self.send_timeout)
             scope[CUT]()
+        finally:
+            self.left()
 
 
 def _stream(call: Call, lives: list[LiveSession], session_id: str | None) -> Response:
@@ -187,8 +191,11 @@ def _stream(call: Call, lives: list[LiveSession], session_id: str | None) -> Res
                 over.cancel()
             gateway.feed.close(subscription)
 
-    return _Stream(frames(), ping=gateway.settings.server.heartbeat_seconds, sep="\n",
-                   send_timeout=SLOW_SECONDS, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+    gateway.streams.enter(call.key)
+    response = _Stream(frames(), ping=gateway.settings.server.heartbeat_seconds, sep="\n",
+                       send_timeout=SLOW_SECONDS, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+    response.left = lambda: gateway.streams.leave(call.key)
+    return response
 
 
 def _farewell(code: str, text: str) -> ServerSentEvent:
@@ -202,10 +209,11 @@ async def ticket(call: Call) -> Response:
 
 ENDPOINTS = [
     Endpoint("GET", "/api/v1/sessions/{id}/stream", stream_session, "One session's events (SSE)", query=StreamQuery,
-             errors=("session_not_found", "ticket_invalid"), tag="events", tickets=True, produces=("text/event-stream",),
+             errors=("session_not_found", "ticket_invalid", "too_many_streams"), tag="events", tickets=True,
+             produces=("text/event-stream",),
              description="First frame: the present state, with the QR if one waits. Events: " + ", ".join(TYPES) + "."),
     Endpoint("GET", "/api/v1/events", stream_all, "All your sessions' events (SSE)", query=StreamQuery,
-             errors=("ticket_invalid",), tag="events", tickets=True, produces=("text/event-stream",)),
+             errors=("ticket_invalid", "too_many_streams"), tag="events", tickets=True, produces=("text/event-stream",)),
     Endpoint("POST", "/api/v1/events/ticket", ticket, "A ticket for all your sessions' stream", answer=TicketShape, status=201,
              tag="events"),
 ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import secrets
 import shutil
 import time
 from collections.abc import Awaitable, Callable
@@ -25,6 +27,7 @@ log = structlog.get_logger("gateway.backup")
 
 HOUR = 3600.0
 FOLDER = "backup.tmp"                   # in the state folder, while a backup is made or checked
+_DRAFT = "backup-{}.out"                # there too, while one is made to be sent to whoever asked for it
 TRIES = 5
 RETRY_SECONDS, LOOK_SECONDS = 600.0, 60.0
 _NAME, _ENDING = "wagateway-", ".backup"
@@ -55,6 +58,17 @@ class Backups:
         self._folder = store.folder.parent / FOLDER
         self.last_at: float | None = None
         self.last_error = ""
+
+    def draft(self) -> Path:
+        """A name beside the data for a backup that is sent away; whoever makes it removes it."""
+        return self._folder.with_name(_DRAFT.format(secrets.token_hex(4)))
+
+    def sweep(self) -> None:
+        """At the start: what a process left behind that was killed while it made or sent a backup."""
+        names = _DRAFT.format("*")
+        left = [path for pattern in (names, f".{names}.*") for path in self._folder.parent.glob(pattern)]
+        _remove(left)
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     async def make(self, target: Path) -> Manifest:
         """A new sealed file with all databases at one generation, reopened and checked. Raises GatewayError('backup_failed',
@@ -163,6 +177,14 @@ async def verify(source: Path, folder: Path, vault: Vault, files: SessionFiles |
     return manifest
 
 
+def _remove(left: list[Path]) -> None:
+    for path in left:
+        with contextlib.suppress(OSError):
+            path.unlink()
+    if left:
+        log.info("backup_remains_removed", files=[path.name for path in left])
+
+
 def _told(error: Exception) -> GatewayError:
     if isinstance(error, GatewayError):
         return error
@@ -199,6 +221,11 @@ class Schedule:
                 log.exception("scheduled_backup_failed")
             await self._sleep(pause)
 
+    def sweep(self) -> None:
+        """Unfinished ones of a process that was killed; one that is being written now is younger."""
+        old = self._clock() - HOUR
+        _remove([path for path in self._directory.glob(f".{_NAME}*{_ENDING}.*") if path.stat().st_mtime < old])
+
     def due(self, now: float) -> bool:
         """Also when the newest is from the future: the clock was wrong then, or is now."""
         made = self.files()
@@ -206,6 +233,7 @@ class Schedule:
 
     async def make(self) -> Path:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        await asyncio.to_thread(self.sweep)
         stamp = datetime.fromtimestamp(self._clock(), UTC).strftime("%Y%m%dT%H%M%SZ")
         target = self._directory / f"{_NAME}{stamp}{_ENDING}"
         await self._backups.make(target)

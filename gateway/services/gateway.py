@@ -13,7 +13,9 @@ from gateway.services.keys import Keys
 from gateway.services.metrics import Metrics
 from gateway.services.outbox import Outbox
 from gateway.services.preparing import Preparing
+from gateway.services.readiness import Readiness
 from gateway.services.sessions import Sessions
+from gateway.services.streams import Streams
 from gateway.services.tickets import Tickets
 from gateway.services.vaulting import Vaulting
 from gateway.services.webhooks import WebhookService
@@ -31,9 +33,11 @@ class Gateway:
     inbox: Inbox
     preparing: Preparing
     tickets: Tickets
+    streams: Streams
     webhooks: WebhookService
     metrics: Metrics
     vaulting: Vaulting
     backups: Backups
     schedule: Schedule
+    readiness: Readiness
     clock: Callable[[], float]

@@ -80,7 +80,7 @@ class Keys:
         if not limit:
             return Allowance(0, 0, int(now + MINUTE))
         times = self._requests.setdefault(key.owner, deque())
-        while times and times[0] <= now - MINUTE:
+        while times and not now - MINUTE < times[0] <= now:     # later than now: the clock was set back
             times.popleft()
         reset = (times[0] if times else now) + MINUTE
         if len(times) >= limit:

@@ -247,7 +247,7 @@ class Sender:
             return True
         pace = self._watch.pace
         if self._next_at is None:
-            sent, first = await self._messages.sent_since(self._session_id, now - HOUR)
+            sent, first = await self._messages.sent_between(self._session_id, now - HOUR, now)
             self._next_at = pace.next_at(now, self._last_handed, sent, first, self._chance)
         if self._next_at > now:
             at, self._next_at = self._next_at, None if self._next_at - now > 10 else self._next_at

@@ -33,7 +33,7 @@ class Tickets:
 
     def issue(self, key: Key, session_id: str | None) -> Ticket:
         now = self._clock()
-        self._tickets = {text: t for text, t in self._tickets.items() if t.use_before > now}
+        self._tickets = {text: t for text, t in self._tickets.items() if _in_time(t, now)}
         if len(self._tickets) >= MOST or sum(t.key.owner == key.owner for t in self._tickets.values()) >= MOST_OF_ONE:
             raise GatewayError("rate_limited", "Too many stream tickets wait to be used.", retry_after=USE_WITHIN)
         ticket = Ticket(secrets.token_urlsafe(24), replace(key, scope="read"), session_id, now + USE_WITHIN)
@@ -47,6 +47,11 @@ class Tickets:
     def redeem(self, text: str) -> Ticket:
         """Raises ticket_invalid."""
         ticket = self._tickets.get(text)
-        if ticket is None or ticket.use_before <= self._clock():
+        if ticket is None or not _in_time(ticket, self._clock()):
             raise GatewayError("ticket_invalid")
         return ticket
+
+
+def _in_time(ticket: Ticket, now: float) -> bool:
+    """Also not after the clock was set back: it would be good for longer than it was meant to be."""
+    return now < ticket.use_before <= now + USE_WITHIN

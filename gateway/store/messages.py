@@ -68,8 +68,8 @@ _SENDING = f"SELECT {_LISTED} FROM messages WHERE session_id = ? AND direction =
 _QUEUED = "SELECT count(*) FROM messages WHERE session_id = ? AND direction = 'out' AND stage <> 'done'"
 _UNDONE = f"SELECT {_LISTED} FROM messages WHERE direction = 'out' AND stage <> 'done' ORDER BY seq"
 _OF_WA_ID = f"SELECT {_LISTED} FROM messages WHERE session_id = ? AND wa_id = ? AND direction = ?"
-_SENT_SINCE = """SELECT count(*) AS n, min(handed_at) AS first FROM messages
-WHERE session_id = ? AND direction = 'out' AND handed_at > ? AND sent_at IS NOT NULL"""
+_SENT_BETWEEN = """SELECT count(*) AS n, min(handed_at) AS first FROM messages
+WHERE session_id = ? AND direction = 'out' AND handed_at > ? AND handed_at <= ? AND sent_at IS NOT NULL"""
 _KNOWN_CHAT = """SELECT 1 FROM messages WHERE owner = ? AND session_id = ? AND chat = ?
 AND (direction = 'in' OR sent_at IS NOT NULL) LIMIT 1"""
 _KEEP_EARLY = """INSERT INTO early_receipts (session_id, wa_id, status, at) SELECT ?, ?, ?, ? WHERE EXISTS (
@@ -206,9 +206,10 @@ class Messages:
             await tx.execute("DELETE FROM early_receipts WHERE session_id = ? AND wa_id = ?", session_id, wa_id)
         return sorted(((row["status"], row["at"]) for row in rows), key=lambda receipt: _RANK[receipt[0]])
 
-    async def sent_since(self, session_id: str, since: float) -> tuple[int, float | None]:
-        """How many were handed over and taken since then, and when the first of them was."""
-        row = await self._database.one(_SENT_SINCE, session_id, since)
+    async def sent_between(self, session_id: str, after: float, until: float) -> tuple[int, float | None]:
+        """How many were handed over then and taken, and when the first of them was. `until` is now: what is later was sent
+        before the clock was set back, and would count until the clock is there again."""
+        row = await self._database.one(_SENT_BETWEEN, session_id, after, until)
         assert row is not None
         return row["n"], row["first"]
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
+from dataclasses import replace
+from pathlib import Path
 
 from gateway.events import Connected, Disconnected, Receipt
 from gateway.jid import JID
@@ -201,3 +203,23 @@ async def test_a_file_that_was_sent_is_no_longer_kept_but_its_caption_is(running
     assert (await running.client.get(f"/api/v1/messages/{id_}")).body["text"] == "Look"
     payload = await running.gateway.store.messages.payload(id_)
     assert payload is not None and len(payload) < 500
+
+
+async def test_a_clock_that_is_set_back_a_day_does_not_stall_sends_for_a_day(tmp_path: Path) -> None:
+    """What was sent by the wrong clock lies in the future then, and is no part of the last hour."""
+    pacing = replace(FAST.pacing, messages_per_hour=2)
+    async with run_gateway(tmp_path / "state", replace(FAST, pacing=pacing)) as running:
+        session, _ = await running.linked()
+        for text in ("one", "two"):
+            sent = await running.client.post("/api/v1/messages", {"to": TO, "message": text})
+            await running.message(sent.body["id"], "sent")
+        third = await running.client.post("/api/v1/messages", {"to": TO, "message": "three"})
+        assert (await running.message(third.body["id"], "waiting"))["status"] == "pending"
+        async with running.gateway.store.database.transaction() as tx:
+            await tx.execute("UPDATE messages SET handed_at = handed_at + 86400, sent_at = sent_at + 86400 WHERE sent_at > 0")
+        live = next(live for live in running.gateway.sessions.live() if live.session.id == session)
+        await live.disconnect()
+        await live.connect()                    # the pace is looked at anew
+        assert (await running.message(third.body["id"], "sent"))["attempts"] == 1
+        shown = (await running.client.get(f"/api/v1/sessions/{session}")).body
+        assert shown["pacing"]["sent_last_hour"] == 1

@@ -174,7 +174,7 @@ async def test_the_token_is_in_no_log_also_when_it_is_in_the_query(running: Runn
         log.structlog.configure(**before[1])
     lines = [json.loads(line) for line in written.getvalue().splitlines()]
     assert any(line["event"] == "sent" for line in lines)
-    assert running.client.key.rpartition("_")[2] not in written.getvalue()
+    assert running.client.key.split("_", 2)[2] not in written.getvalue()
     assert "a-token-of-another-form" not in written.getvalue()
     assert "access_token=…" in written.getvalue()
 

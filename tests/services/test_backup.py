@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from gateway.store import backup
 from gateway.store.backup import BackupUnusable, SavedSession
 from gateway.store.store import open_store
 from gateway.store.vault import Vault, VaultError
+from tests.running import run_gateway
 
 KEY = bytes(range(32))
 
@@ -40,6 +42,30 @@ async def test_a_backup_is_private_whole_and_opens_with_its_key_only(tmp_path: P
         backup.read_manifest(target, Vault(bytes(reversed(KEY))))
     with pytest.raises(GatewayError, match="not overwritten"):
         await make(tmp_path / "state", target)
+
+
+async def test_what_a_killed_process_left_of_a_backup_is_removed_at_the_next_start(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    (state / "backup.tmp" / "sessions").mkdir(parents=True)
+    for name in ("backup-0011aabb.out", ".backup-0011aabb.out.77889900", "backup.tmp/gateway.db", "backup-notes.txt"):
+        (state / name).write_bytes(b"x")
+    async with run_gateway(state):
+        left = {path.name for path in state.iterdir() if "backup" in path.name}
+    assert left == {"backup-notes.txt"}
+
+
+async def test_an_unfinished_scheduled_backup_is_removed_by_the_next_one(tmp_path: Path) -> None:
+    folder, now = tmp_path / "backups", time.time()
+    folder.mkdir()
+    old, young = (folder / f".wagateway-20260101T000000Z.backup.{name}" for name in ("old", "young"))
+    for path, age in ((old, 2 * 3600), (young, 60)):
+        path.write_bytes(b"x")
+        os.utime(path, (now - age, now - age))
+    (tmp_path / "state").mkdir()
+    async with open_store(tmp_path / "state", Vault(KEY)) as store:
+        backups = Backups(store, None, asyncio.Lock(), "1", lambda: now)
+        await Schedule(backups, Backup(directory=str(folder)), lambda: now).make()
+    assert (old.exists(), young.exists()) == (False, True)
 
 
 async def test_a_backup_that_was_changed_anywhere_or_cut_off_is_refused(tmp_path: Path) -> None:

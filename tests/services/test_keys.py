@@ -54,6 +54,14 @@ async def test_a_minute_is_the_last_sixty_seconds(keys: Keys, clock: Clock) -> N
     assert {keys.spend_request(unlimited).limit for _ in range(100)} == {0}
 
 
+async def test_a_clock_that_is_set_back_does_not_shut_a_key_out_until_it_is_there_again(keys: Keys, clock: Clock) -> None:
+    key, _ = await keys.create(name="x", plan="free")
+    for _ in range(2):
+        keys.spend_request(key)
+    clock.now -= 86_400
+    assert keys.spend_request(key).remaining == 1
+
+
 async def test_rotated_keys_share_one_limit(keys: Keys) -> None:
     key, _ = await keys.create(name="x", plan="free")
     new, _ = await keys.rotate(key.id)

@@ -31,6 +31,15 @@ def test_a_ticket_is_valid_for_a_minute_and_then_not() -> None:
         tickets.redeem(ticket.text)
 
 
+def test_a_clock_that_is_set_back_makes_no_ticket_live_longer() -> None:
+    clock = Clock()
+    tickets = Tickets(clock)
+    ticket = tickets.issue(KEY, None)
+    clock.now -= 86_400
+    with pytest.raises(GatewayError, match="ticket_invalid"):
+        tickets.redeem(ticket.text)
+
+
 def test_a_ticket_only_reads_whatever_its_key_may() -> None:
     assert Tickets(Clock()).issue(KEY, None).key.scope == "read"
 

@@ -12,7 +12,7 @@ ALL_THE_TIME = {
     "sending": (messages._SENDING, ("s",)),
     "queued": (messages._QUEUED, ("s",)),
     "of_wa_id": (messages._OF_WA_ID, ("s", "3EB0", "out")),
-    "sent_since": (messages._SENT_SINCE, ("s", 0)),
+    "sent_between": (messages._SENT_BETWEEN, ("s", 0, 1)),
     "knows_chat": (messages._KNOWN_CHAT, ("o", "s", "c")),
     "keep_early_receipt": (messages._KEEP_EARLY, ("s", "3EB0", "read", 0, "s")),
     "late": (messages._LATE, (0,)),

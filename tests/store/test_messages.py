@@ -174,9 +174,10 @@ async def test_what_was_handed_over_and_taken_is_counted_for_the_pace(store):
             await store.messages.hand_over(tx, f"m{n}", b"s", 1000.0 + n)
     await advance(store, "m1", "sent", 1001.5)
     await advance(store, "m2", "sent", 1002.5)
-    assert await store.messages.sent_since("s", 999.0) == (2, 1001.0)
-    assert await store.messages.sent_since("s", 1001.0) == (1, 1002.0)
-    assert await store.messages.sent_since("other", 0.0) == (0, None)
+    assert await store.messages.sent_between("s", 999.0, 1002.0) == (2, 1001.0)
+    assert await store.messages.sent_between("s", 1001.0, 1002.0) == (1, 1002.0)
+    assert await store.messages.sent_between("s", 999.0, 1001.5) == (1, 1001.0)
+    assert await store.messages.sent_between("other", 0.0, 1002.0) == (0, None)
     assert await store.messages.count("s") == 2
 
 
