@@ -13,8 +13,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks import plot
+from benchmarks import plot, soak_section
 from benchmarks.measuring import PLOTS, RESULTS, ROOT
+
+
+def not_tested() -> str:
+    soak = read("soak")
+    longest = f"{soak['ran_minutes']:.0f} minutes" if soak else "a quarter of an hour"
+    return NOT_TESTED + f"- Other systems than Linux on x86-64, other disks than this one's, and more than {longest} at a stretch.\n"
+
 
 NOT_TESTED = """## What was not tested
 
@@ -22,7 +29,6 @@ NOT_TESTED = """## What was not tested
   bans are its own. What WhatsApp does to an account that sends too much cannot be shown here.
 - Power failure of the machine: `kill -9` ends the process, not the disk. The sealed store has power-loss tests of its own
   (`tests/link/sealed/power_loss.py`).
-- Other systems than Linux on x86-64, other disks than this one's, and more than a quarter of an hour at a stretch.
 """
 
 
@@ -92,7 +98,7 @@ def benchmarks() -> str:
             f"Replay from number 0: {run['replay']['events_per_second']} events a second ({run['replay']['mb_per_second']} MB/s), "
             "each opened with its seal.\n", "![](plots/fan_out.svg)\n"]
     out += ["Voice notes: `python benchmarks/voice.py`; the sealed store: `python benchmarks/sealed_store.py`; see [voice.md](voice.md) "
-            "and [security.md](security.md).\n", NOT_TESTED]
+            "and [security.md](security.md).\n", not_tested()]
     return "\n".join(out)
 
 
@@ -132,11 +138,8 @@ def reliability() -> str:
             "while it lasted.\n",
             table(("", "at first", "at the end"), [(name, run["baseline"][name], run["final"].get(name, "")) for name in run["baseline"]]),
             "![](plots/fire.svg)\n"]
-    if run := read("soak"):
-        out += ["## Soak\n", f"`{run['command']}` — {where(run)}\n", f"{run['summary']}\n", "![](plots/soak.svg)\n"]
-    else:
-        out += ["## Soak\n", "No soak was run: no hours of abandoned pairings, QR expiries and reconnects with memory, threads and "
-                "descriptors looked at meanwhile. What there is of that is the curve above.\n"]
+    soak = read("soak")
+    out += [soak_section.section(soak, read("reopening"), read("reopening-before"), where(soak) if soak else "")]
     out += [
         "## How it is checked\n",
         "`tests/fire/test_fire.py` is the same with seven sessions and half a minute of troubles, one after the other, all kinds but the "
@@ -162,7 +165,7 @@ def reliability() -> str:
         "## Hostile HTTP\n",
         "`tests/fire/test_http.py`, against a running daemon: fifteen ways of smuggling or breaking a request, a megabyte of header, 20,000 "
         "headers, pipelining, 2,000 connections that stay silent or send a byte now and then, and the time a refusal of a key takes.\n",
-        NOT_TESTED]
+        not_tested()]
     return "\n".join(out)
 
 
@@ -178,12 +181,15 @@ def main() -> None:
             run = json.loads(file.read_text())
             run.pop("plan", None)
             run["remarks"] = given.remarks
-            run["samples"] = run.get("samples", [])[::5]
+            run["samples_taken"] = len(run.get("samples", []))
+            run["samples"] = run.get("samples", [])[::6 if name == "soak" else 5]      # every sixth of the soak's has it all
             (RESULTS / f"{name}.json").write_text(json.dumps(run) + "\n")
     if run := read("fire"):
         plot.lines(PLOTS / "fire.svg", "The daemon under fire (a drop to nothing is a kill)", "seconds", "MB, threads, fds", {
             title: [(sample["at"], sample[name]) for sample in run["samples"]]
             for name, title in (("rss_mb", "MB"), ("threads", "threads"), ("fds", "descriptors"))})
+    if run := read("soak"):
+        soak_section.draw(run, PLOTS / "soak.svg")
     (ROOT / "docs" / "benchmarks.md").write_text(benchmarks())
     (ROOT / "docs" / "reliability.md").write_text(reliability())
 

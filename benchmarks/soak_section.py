@@ -1,0 +1,105 @@
+# ruff: noqa: E501   (the sentences of a document)
+"""What docs/reliability.md says of the soak, and its plot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from benchmarks import plot
+from tests.soak.judge import MB_PER_OPENING, WARM_UP
+
+A_DAY = 20                  # messages that a session sends on a day, to say how long a life the run is
+NAMES = {"rss_mb": "resident memory, MB", "threads": "threads", "other_fds": "descriptors, without session files'",
+         "session_fds": "descriptors of session files", "fds": "all descriptors", "children": "child processes",
+         "db_mb": "gateway.db, MB", "wal_mb": "its log, MB"}
+PARTS = {"private_mb": "private memory (C library, Python, stacks), MB", "go_mb": "Go's heap, MB", "files_mb": "mapped files, MB",
+         "sessions_mb": "session files on disk, MB"}
+
+
+def draw(run: dict[str, Any], file: Path) -> None:
+    minutes = [sample["at"] / 60 for sample in run["samples"]]
+    plot.lines(file, f"{run['ran_minutes']:g} minutes of soak", "minutes", "MB, threads, descriptors", {
+        title: [(at, sample[name]) for at, sample in zip(minutes, run["samples"], strict=True) if name in sample]
+        for name, title in (("rss_mb", "MB"), ("threads", "threads"), ("fds", "descriptors"), ("db_mb", "gateway.db, MB"))})
+
+
+def section(run: dict[str, Any] | None, reopening: dict[str, Any] | None, before: dict[str, Any] | None, where: str) -> str:
+    if run is None:
+        return "## Soak\n\nNo soak was run: what there is of that is the curve above.\n"
+    done, pairings = run["done"], run["pairings"]
+    sent = sum(count for name, count in done.items() if name.startswith("sent "))
+    arrived = sum(count for name, count in done.items() if name.startswith("inbound "))
+    broken = sum(done.get(name, 0) for name in ("drop", "close", "stream-503", "stream-500", "malformed", "mute"))
+    cpu = sum(run["cpu_seconds"].values()) / max(1.0, run["ran_minutes"] * 60) * 100
+    out = [
+        "## Soak\n", f"`{run['command']}` — {where}\n",
+        "" if run["complete"] else f"**Cut short:** it ran for {run['ran_minutes']:g} of {run['planned_minutes']:g} minutes, and what "
+        "follows counts for those.\n",
+        f"A life in {run['ran_minutes']:g} minutes: {run['sessions']} sessions sent {sent} messages with receipts (at {A_DAY} a day each "
+        f"that is {sent / run['sessions'] / A_DAY:.0f} days) and got {arrived}; {pairings_line(pairings, done)}; {broken} connections were broken "
+        f"one by one, all of them {done.get('cut', 0)} times at once and {done.get('refused', 0)} times for a while; sessions were linked anew "
+        f"{done.get('relink', 0) + done.get('logout', 0)} times ({done.get('logout', 0)} of them after a log-out) and stopped and started "
+        f"{done.get('reconnect', 0)} times; {run['visitors'].get('readers', 0)} readers of event streams came and went, "
+        f"{done.get('webhook deliveries', 0)} webhook deliveries were made. The store forgets what is older than 10 to 15 minutes, so that its "
+        "size settles within the run.\n",
+        f"The state folder was on a memory disk, and the run was kept slow on purpose ({cpu:.0f} % of one core, sandbox and all), because "
+        "others measured on the machine. It says nothing of speed.\n",
+        "**Findings: " + ("none.**\n" if not run["findings"] else f"{len(run['findings'])}.**\n\n" + "\n".join(
+            f"- {text}" for text in run["findings"]) + "\n"),
+        *([run["remarks"] + "\n"] if run.get("remarks") else []),
+        _table(run["trends"]), "![](plots/soak.svg)\n",
+        f"Judged after a warm-up of {WARM_UP:.0%} of the run, over {run.get('samples_taken', len(run['samples']))} looks from outside. It is a "
+        "finding when the median of the last fifth is above that of the first by more than is allowed and the slope (Theil-Sen: the "
+        "median over pairs) goes up too. Peaks do not count, and neither does what shrinks. "
+        f"Of memory {MB_PER_OPENING:g} MB is allowed for each time the core opens a session ({_openings(run)} in what is judged).\n",
+        "Where memory is, as medians in the same way:\n",
+        _parts(run["trends"])]
+    if reopening:
+        out += ["### Reopening a session\n", _reopening(reopening, before)]
+    return "\n".join(part for part in out if part)
+
+
+def pairings_line(pairings: dict[str, int], done: dict[str, int]) -> str:
+    told = ", ".join(f"{pairings[name]} {text}" for name, text in (
+        ("deleted", "deleted at the first code"), ("code", "with a pairing code"), ("left-a-while", "deleted later"),
+        ("run-out", "left until the codes ran out"), ("asked-again", "asked for once more after that"), ("left-for-good", "never deleted"),
+    ) if pairings.get(name))
+    return f"{done.get('pairing', 0)} pairings were abandoned ({told})"
+
+
+def _openings(run: dict[str, Any]) -> int:
+    after = [sample["openings"] for sample in run["samples"] if sample["at"] >= run["samples"][-1]["at"] * WARM_UP]
+    return int(after[-1] - after[0])
+
+
+def _table(trends: dict[str, dict[str, Any]]) -> str:
+    rows = [f"| {title} | {it['first']:g} | {it['last']:g} | {it['grew']:+g} | {it['slope_per_hour']:+g} | {it['most']:g} | {it['allowed']:g} "
+            f"| {'**grows**' if it['grew'] > it['allowed'] and it['slope_per_hour'] > 0 else 'flat'} |"
+            for name, title in NAMES.items() if (it := trends.get(name))]
+    return "| | first fifth | last fifth | grew | an hour | most | allowed | |\n|---|---|---|---|---|---|---|---|\n" + "\n".join(rows) + "\n"
+
+
+def _parts(trends: dict[str, dict[str, Any]]) -> str:
+    rows = [f"| {title} | {it['first']:g} | {it['last']:g} | {it['grew']:+g} | {it['slope_per_hour']:+g} |"
+            for name, title in PARTS.items() if (it := trends.get(name))]
+    return "| | first fifth | last fifth | grew | an hour |\n|---|---|---|---|---|\n" + "\n".join(rows) + "\n"
+
+
+def _reopening(now: dict[str, Any], before: dict[str, Any] | None) -> str:
+    """Per opening."""
+    runs = [("", now)] if before is None else [("before", before), ("now", now)]
+    rows = [f"| {name or 'each'} | {it['per_opening']['fds']:.2f} | {it['per_opening']['threads']:.2f} | {it['per_opening']['rss_mb']:.2f} | "
+            f"{it['per_opening']['private_mb']:.2f} | {it['per_opening']['go_mb']:.2f} | {it['times']} | {it['machine']['commit']} |"
+            for name, it in runs]
+    fds = f"{before['per_opening']['fds']:.1f} descriptors, " if before else "descriptors, "
+    return (
+        f"A connection that breaks is mended inside the core and costs nothing. A *reopening* (`disconnect` and `connect`, linking anew, the "
+        f"end of a ban) makes a new client in the core, which never closes the SQLite connections of the old one: {fds}locks and page "
+        "caches stayed until the process ended. Now the gateway parts a stopped session's connections from their file once they are at "
+        "rest (`gateway/link/sealing/leftover.py`). What is left is the core's: the connections' handles and some goroutines. "
+        f"`{now['command']}`, one session opened and closed with nothing else going on:\n\n"
+        "| | descriptors | threads | MB | of it private | of it Go's | openings | commit |\n|---|---|---|---|---|---|---|---|\n"
+        + "\n".join(rows)
+        + f"\n\nSo a thousand reopenings cost about {now['per_opening']['rss_mb'] * 1000:.0f} MB until the next restart; "
+          "`wagateway_core_openings` counts them.\n")
