@@ -25,6 +25,7 @@ from typing import Any, Protocol
 import structlog
 import uvicorn
 
+from gateway import garbage
 from gateway.api import app as api
 from gateway.api import console
 from gateway.api.connections import Door, descriptors_for_clients, protocol
@@ -285,6 +286,7 @@ async def serve(settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
     sys.setswitchinterval(SWITCH_INTERVAL)
+    garbage.tame()
     keep_memory_private()
     with state_folder(settings.state) as state:
         if finish_restore(state) is not None:
@@ -328,7 +330,7 @@ async def _run(gateway: Gateway, sockets: list[socket.socket], stop: asyncio.Eve
     log.info("listening", url=url_of(sockets), version=VERSION, sessions=len(gateway.sessions.live()))
     manager.ready(liveness.status())
     waiting = asyncio.create_task(stop.wait(), name="stop")
-    async with in_background(lambda: manager.watch(liveness.check, liveness.status)):
+    async with in_background(lambda: manager.watch(liveness.check, liveness.status), garbage.run):
         await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)
     manager.stopping()
     log.info("stopping")

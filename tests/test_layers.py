@@ -22,7 +22,8 @@ MAY_IMPORT = {
     "dialects": {"words", "config", "store", "services", "api", "dialects"},
     "sandbox": {"words", "sandbox"},
     "notify": {"words"},                    # the service manager's protocol; only the daemon speaks it
-    "daemon": {"words", "config", "log", "notify", "audio", "media", "store", "link", "services", "api", "dialects"},
+    "garbage": {"words"},                   # the interpreter's collector; only the daemon tames it
+    "daemon": {"words", "config", "log", "notify", "garbage", "audio", "media", "store", "link", "services", "api", "dialects"},
     "cli": {"words", "config", "log", "audio", "media", "store", "link", "services", "api", "dialects", "sandbox", "daemon", "cli"},
     "__main__": {"cli"},
     "__init__": set(),

@@ -64,7 +64,8 @@ def _route(gateway: Gateway, path: str, methods: dict[str, Endpoint], style: Sty
 
 class _Outermost:
     """Every answer carries an id that the log has too. And a stream gets the means to let a reader go: a connection whose
-    peer does not read can only be cut at its transport, which ASGI does not show; uvicorn's own `send` knows it."""
+    peer does not read can only be cut at its transport, which ASGI does not show; uvicorn's own `send` knows it. So this is
+    around the whole application: no middleware may wrap `send` before."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -88,7 +89,7 @@ class _Outermost:
         await self._app(scope, receive, send_with_id)
 
 
-def build(gateway: Gateway, more: Sequence[BaseRoute] = (), *, described: Sequence[Group] = ()) -> Starlette:
+def build(gateway: Gateway, more: Sequence[BaseRoute] = (), *, described: Sequence[Group] = ()) -> ASGIApp:
     """`more`: routes of the dialects and the console. `described`: what /openapi.json describes besides the native API."""
 
     async def http_error(request: Request, error: Exception) -> Response:
@@ -99,7 +100,7 @@ def build(gateway: Gateway, more: Sequence[BaseRoute] = (), *, described: Sequen
     async def failed(request: Request, error: Exception) -> Response:
         return NATIVE.error(GatewayError("internal_error"))
 
-    middleware = [Middleware(_Outermost)]
+    middleware = []
     if gateway.settings.server.cors_origins:
         middleware.append(Middleware(
             CORSMiddleware, allow_origins=list(gateway.settings.server.cors_origins), max_age=600,
@@ -111,4 +112,4 @@ def build(gateway: Gateway, more: Sequence[BaseRoute] = (), *, described: Sequen
     handlers: dict[Any, Any] = {HTTPException: http_error, Exception: failed}
     app = Starlette(routes=[*routes(gateway, endpoints), *more], middleware=middleware, exception_handlers=handlers)
     app.router.redirect_slashes = False         # a path with a slash too many is not found, in the envelope
-    return app
+    return _Outermost(app)

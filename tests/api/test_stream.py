@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from dataclasses import replace
 from typing import Any
@@ -219,7 +220,7 @@ async def test_a_key_revoked_between_its_check_and_its_stream_reads_nothing(runn
 # ------------------------------------------------------------------ slow readers
 
 
-async def connect_and_not_read(running: Running, path: str) -> socket.socket:
+async def connect_and_not_read(running: Running, path: str, readers: int = 1) -> socket.socket:
     """A reader with a small window that sends its request and then looks away."""
     host, port = running.client.url.removeprefix("http://").split(":")
     sock = socket.socket()
@@ -229,7 +230,7 @@ async def connect_and_not_read(running: Running, path: str) -> socket.socket:
     await loop.sock_connect(sock, (host, int(port)))
     request = f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {running.client.key}\r\n\r\n"
     await loop.sock_sendall(sock, request.encode())
-    await until(lambda: running.gateway.feed.readers)
+    await until(lambda: running.gateway.feed.readers == readers)
     return sock
 
 
@@ -246,12 +247,15 @@ async def test_a_reader_that_takes_nothing_is_cut_off_and_the_others_are_not(
     monkeypatch.setattr(stream, "SLOW_SECONDS", 0.3)
     async with run_gateway(tmp_path / "s", replace(FAST, server=replace(FAST.server, heartbeat_seconds=60))) as running:
         session, link = await running.linked()
-        sock = await connect_and_not_read(running, f"/api/v1/sessions/{session}/stream")
         async with running.client.stream("/api/v1/events?types=message") as events:
+            await until(lambda: running.gateway.feed.readers)
+            before = len(os.listdir("/proc/self/fd"))
+            sock = await connect_and_not_read(running, f"/api/v1/sessions/{session}/stream", readers=2)
             for number in range(100):                   # 6 MB: more than the kernel keeps for one connection
                 link.emit(arrival(number, "x" * 60_000))
             assert [(await anext(events))[2]["whatsapp_id"] for _ in range(100)] == [f"A{number}" for number in range(100)]
             await until(lambda: running.gateway.feed.readers == 1)
+            await until(lambda: len(os.listdir("/proc/self/fd")) == before + 1)     # ours: the gateway's end is closed
         received = await read_all(sock)                 # what the kernel had taken, and then nothing
         assert len(received) < 6_000_000
         assert not received.endswith(b"\r\n0\r\n\r\n")
