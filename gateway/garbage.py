@@ -1,9 +1,10 @@
 """Python's cyclic garbage collector, kept from stopping the event loop.
 
 A full collection looks at every object there is, and nobody is served meanwhile: on a 2-core machine 20 ms in a daemon that
-has done nothing yet, 700 ms with 5,000 readers of the event stream, which was most of their p99. So what survives a full collection is set aside
-(`gc.freeze`): the next one looks at what is new since. What was set aside and has become cyclic garbage since waits for the
-`sweep` that `run` makes once an hour; nearly everything is freed by its reference count and never waits.
+has done nothing yet, 700 ms with 5,000 readers of the event stream, which was most of their p99. So what survives a full
+collection is set aside (`gc.freeze`): the next one looks at what is new since. What was set aside and has become cyclic
+garbage since waits for the `sweep` that `run` makes once an hour; nearly everything is freed by its reference count and never
+waits.
 """
 
 from __future__ import annotations
