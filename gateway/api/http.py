@@ -127,6 +127,7 @@ class Call:
     caller: Key | None = None
     allowance: Allowance | None = None
     ticket: Ticket | None = None
+    timings: dict[str, float] = field(default_factory=dict)     # seconds of parts of the answer, told as Server-Timing
 
     @property
     def key(self) -> Key:
@@ -327,6 +328,8 @@ async def serve(request: Request, gateway: Gateway, endpoint: Endpoint, style: S
         response = style.error(GatewayError("internal_error"))
     for name, value in (headers or rate_headers(call.allowance)).items():
         response.headers.setdefault(name, value)
+    if call.timings:
+        response.headers["Server-Timing"] = ", ".join(f"{name};dur={seconds * 1000:.1f}" for name, seconds in call.timings.items())
     return response
 
 

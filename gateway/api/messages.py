@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Annotated, Any, Literal
 from weakref import WeakValueDictionary
 
@@ -155,7 +156,8 @@ async def _send(call: Call, to: str, session: str | None, reply_to: str | None, 
                 full = msgspec.structs.replace(draft, reply_to=await call.gateway.outbox.target(call.key, live, reply_to))
             except GatewayError as error:
                 raise InvalidField("reply_to", f"reply_to: {error.message}") from None
-        return await call.gateway.outbox.accept(call.key, live, chat, full, remember=remember)
+        return await call.gateway.outbox.accept(call.key, live, chat, full, remember=remember,
+                                                prepared_in=partial(call.timings.__setitem__, "prepare"))
 
     return await _idempotent(call, accept)
 

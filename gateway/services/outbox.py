@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -36,12 +37,13 @@ class Outbox:
         self._stopping = True
 
     async def accept(self, key: Key, live: LiveSession, chat: JID, draft: Draft, *, remember: Remember | None = None,
-                     facts: dict[str, Any] | None = None) -> Message:
+                     facts: dict[str, Any] | None = None,
+                     prepared_in: Callable[[float], None] = lambda seconds: None) -> Message:
         """Commits the message and returns it. A file that came with the request is looked at first, so that what is no audio
         is refused here and nothing is queued; a URL is fetched later, and the message tells how that went.
 
-        `remember` joins the transaction (an Idempotency-Key's answer); `facts` are told with the message's own. Raises
-        GatewayError."""
+        `remember` joins the transaction (an Idempotency-Key's answer); `facts` are told with the message's own; `prepared_in` is
+        told how long the look at the file took, its turn awaited. Raises GatewayError."""
         if self._stopping:
             raise GatewayError("stopping")
         await self._keys.check_quota(key)
@@ -50,7 +52,10 @@ class Outbox:
         if draft.url[:5].lower() == "data:":
             fetched = await self._preparing.fetch(draft.url, self._preparing.max_bytes(draft.kind))
             draft = with_fetched(draft, fetched)
+        began = time.perf_counter()
         prepared = Prepared(draft, facts_of(draft)) if draft.url else await self._preparing.prepare(_ready(draft))
+        if draft.data:
+            prepared_in(time.perf_counter() - began)
         id_, now = str(uuid.uuid4()), self._clock()
 
         async def accept(tx: Transaction) -> Message:

@@ -45,6 +45,7 @@ async def test_a_voice_note_in_a_form_is_converted_before_the_answer(running: Ru
     answer = await running.client("POST", "/api/v1/messages/audio", data=form)
     assert answer.status == 202, answer.body
     assert answer.body["ptt"] and len(answer.body["waveform"]) == 64 and answer.body["seconds"] == 2
+    assert float(answer.headers["Server-Timing"].removeprefix("prepare;dur=")) > 0
     await running.message(answer.body["id"], "sent")
     message = running.links.sent[-1].message
     assert isinstance(message, PTT)
