@@ -388,9 +388,11 @@ class Database:
             raise
 
     async def empty_log(self) -> None:
-        """Moves the write-ahead log into the file, as far as readers let it: what was overwritten is then gone from both."""
+        """Moves the write-ahead log into the file, as far as readers let it: what was overwritten is then gone from both. Raises
+        GatewayError('storage_unavailable')."""
         async with self._lock:
-            await _to_the_end(self._writer.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)"))
+            with _of_the_store("written"):
+                await _to_the_end(self._writer.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)"))
 
     async def integrity(self) -> list[str]:
         """Empty when all is well."""

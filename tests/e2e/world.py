@@ -70,12 +70,12 @@ class World:
             self.process.kill()
         await self.process.wait()
 
-    async def stop(self) -> int:
-        """Gracefully; the exit code."""
+    async def stop(self, seconds: float = 20) -> int:
+        """Gracefully; the exit code. Raises TimeoutError."""
         assert self.process is not None
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(seconds):
             return await self.process.wait()
 
     # ------------------------------------------------------------------ WhatsApp

@@ -32,6 +32,7 @@ from tests.running import Client
 HELLO = Path(__file__).parents[2] / "gateway" / "examples" / "hello.mp3"
 DISK_BYTES = 400 << 20
 SNAPSHOTS = 3
+STOP_SECONDS = 45           # as the service manager is told (cli/systemd)
 
 
 def phone_of(session: int) -> str:
@@ -397,11 +398,11 @@ class Fire:
 
     async def _stop(self) -> None:
         try:
-            if (code := await self.world.stop()) != 0:
+            if (code := await self.world.stop(STOP_SECONDS)) != 0:
                 self.record.find(f"a graceful stop ended with {code}")
             self.record.lives.append((time.time(), "stop"))
         except TimeoutError:
-            self.record.find("a graceful stop took more than 20 s")
+            self.record.find(f"a graceful stop took more than {STOP_SECONDS} s")
             await self.world.kill()
             self.record.lives.append((time.time(), "kill"))
 
