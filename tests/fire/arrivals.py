@@ -73,11 +73,19 @@ def _fell_to_a_kill(fire: Fire, it: Taken, others: list[tuple[float, float]]) ->
             continue
         if any(it.at < other <= ended for other, _ in fire.record.lives if other != ended):
             continue                                    # another process's end, and not the one that this message met
-        waited = sum(max(0.0, min(end + AGAIN, ended) - max(start, it.at)) for start, end in fire.record.store_down())
         overtaken = any(seen > it.at + TOGETHER and kept < ended for seen, kept in others)
-        if ended - it.at <= MOMENT + waited and not overtaken:
+        if ended <= _stored_by(it.at, fire.record.store_down()) and not overtaken:
             return True
     return False
+
+
+def _stored_by(acknowledged: float, down: list[tuple[float, float]]) -> float:
+    """When it should have been stored at the latest."""
+    latest = acknowledged + MOMENT
+    for start, end in sorted(down):
+        if start <= latest and end >= acknowledged:
+            latest = max(latest, end + AGAIN + MOMENT)
+    return latest
 
 
 async def seen(fire: Fire, kind: str) -> list[dict[str, Any]]:
