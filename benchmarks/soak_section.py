@@ -13,7 +13,9 @@ A_DAY = 20                  # messages that a session sends on a day, to say how
 NAMES = {"rss_mb": "resident memory, MB", "threads": "threads", "other_fds": "descriptors, without session files'",
          "session_fds": "descriptors of session files", "fds": "all descriptors", "children": "child processes",
          "db_mb": "gateway.db, MB", "wal_mb": "its log, MB"}
-PARTS = {"private_mb": "private memory (C library, Python, stacks), MB", "go_mb": "Go's heap, MB", "files_mb": "mapped files, MB",
+PARTS = {"private_mb": "private memory (C library, Python, stacks), MB", "malloc_mb": "of it given out by the C library, MB",
+         "core_sqlite_mb": "of that the core's SQLite, with its page caches, MB", "malloc_free_mb": "kept free by the C library, MB",
+         "objects": "Python objects", "go_mb": "Go's heap, MB", "files_mb": "mapped files, MB",
          "sessions_mb": "session files on disk, MB"}
 
 

@@ -31,6 +31,7 @@ class Bound:
 BOUNDS = (Bound("rss_mb", 8.0, per_opening=MB_PER_OPENING), Bound("threads", 4.0), Bound("other_fds", 8.0),
           Bound("session_fds", 6.0), Bound("fds", 12.0),
           Bound("children", 3.0), Bound("db_mb", 3.0, 0.10), Bound("wal_mb", 5.0))
+SHOWN = ("private_mb", "malloc_mb", "malloc_free_mb", "core_sqlite_mb", "objects", "go_mb", "files_mb", "sessions_mb")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ def judge(samples: Sequence[dict[str, float]]) -> tuple[dict[str, dict[str, Any]
         if found.is_finding:
             findings.append(f"{bound.series} grew from {found.first:g} to {found.last:g} after the warm-up "
                             f"({found.slope_per_hour:+g} an hour; {found.allowed:g} is allowed)")
-    for name in ("go_mb", "private_mb", "files_mb", "sessions_mb"):         # shown, for whoever looks for a cause
+    for name in SHOWN:                                                      # for whoever looks for a cause
         points = [(sample["at"], sample[name]) for sample in after if name in sample]
         if len(points) >= 10:
             found = trend(points, Bound(name, 0), openings)

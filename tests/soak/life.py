@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import json
 import os
 import time
 from collections import Counter
@@ -24,7 +25,7 @@ from tests.fire.harness import HELLO, contact_of, phone_of
 from tests.fire.witness import Receiver
 from tests.machine import machine
 from tests.soak import costs, plan
-from tests.soak.daemon import OPENINGS
+from tests.soak.daemon import INSIDE, OPENINGS
 from tests.soak.judge import judge
 from tests.soak.pairings import Abandoned
 from tests.soak.visitors import BROKEN, Visitors
@@ -54,7 +55,7 @@ class Soak:
         self.cpu: dict[str, float] = {}
         self.pairings, self.visitors = Abandoned(world), Visitors(world, seed)
         self._commands = [asyncio.Lock() for _ in range(sessions)]      # one thing at a time is done to a session
-        self._openings = world.folder / "openings"
+        self._openings, self._inside = world.folder / "openings", world.folder / "inside.json"
         self._voice, self._picture = b"", png("a picture")
         self._pid = 0
         self._began = self._ended = 0.0
@@ -85,7 +86,7 @@ class Soak:
     async def _prepare(self) -> None:
         self._voice = (await asyncio.to_thread(make_voice_note, HELLO.read_bytes())).ogg
         self.world.program = ["-m", "tests.soak.daemon"]
-        self.world.environment[OPENINGS] = str(self._openings)
+        self.world.environment |= {OPENINGS: str(self._openings), INSIDE: str(self._inside)}
         self._openings.touch()
         await self.world.start()
         assert self.world.process is not None
@@ -103,7 +104,7 @@ class Soak:
         """Quiet, then a last look, and a last message on each session."""
         await self.world.whatsapp("DELETE", "/faults")
         await self.receiver.up()
-        quiet = min(QUIET_SECONDS, self.seconds / 4)
+        quiet = min(QUIET_SECONDS, (self._ended - self._began) / 4)
         await asyncio.sleep(quiet)
         for session, id_ in enumerate(self.sessions):
             try:
@@ -143,6 +144,8 @@ class Soak:
         sample = costs.quick(self._pid) | costs.disk(self.world.state)
         if kinds:
             sample |= costs.memory(self._pid)
+            with contextlib.suppress(FileNotFoundError):
+                sample |= json.loads(self._inside.read_text())
         return sample | {"openings": float(self._openings.stat().st_size),
                          "cpu_seconds": round(costs.cpu_seconds(self._pid, with_children=True), 1)}
 
