@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from gateway.cli import starting  # noqa: F401  # first: it says what a signal does from here on
+
+# isort: split
 import typer
 
 from gateway.cli import backup, doctor, keys, link, look, sandbox, send, serve, service, vault, version, voice

@@ -11,6 +11,7 @@ import typer
 
 from gateway import log
 from gateway.cli.exits import FAILED, ConfigOption, leave, plainly, read_settings
+from gateway.cli.starting import leave_at_once
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
@@ -19,14 +20,9 @@ def add_to(app: typer.Typer) -> None:
     app.command("serve")(serve)
 
 
-def _leave_at_once(number: int, frame: object) -> None:
-    """Until the daemon's own handler: nothing has begun that would have to end."""
-    os._exit(0)
-
-
 def serve(config: ConfigOption = None) -> None:
     """Run the gateway until SIGTERM or Ctrl+C."""
-    signal.signal(signal.SIGTERM, _leave_at_once)
+    signal.signal(signal.SIGTERM, leave_at_once)        # also where `serve` is not the first word
     settings = read_settings(config)
     log.configure(settings.log.level, settings.log.format)
     from gateway.link.library import CoreUnavailable, ensure_environment, guard_stdout

@@ -18,6 +18,7 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from types import ModuleType
 from typing import Any, NoReturn, TextIO
 
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
 _SUFFIXES = {"linux": "so", "darwin": "dylib"}
 _OFF = ("off", "none", "false", "0")
 _BOT_TAG = "NEONIZE_BOT_TAG"
@@ -63,12 +65,17 @@ def ensure_environment() -> None:
 
     Without it the core marks every private message with `<bot biz_bot="1"/>`, which no person's own client does. Go copies
     the environment a process was *started* with, so setting `os.environ` now would come too late. Call it before anything
-    else is done; it does not return when it re-executes. Descriptors passed by a service manager survive."""
+    else is done; it does not return when it re-executes. Descriptors passed by a service manager survive; SIGTERM and SIGINT
+    wait until the new program unblocks them, or comes here."""
+    again = os.environ.get("WAGATEWAY_REEXECUTED") == str(os.getpid())
+    if again:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
     if _started_with(_BOT_TAG).lower() in _OFF:
         return
-    if os.environ.get(_BOT_TAG, "") == "off" and os.environ.get("WAGATEWAY_REEXECUTED") == str(os.getpid()):
+    if os.environ.get(_BOT_TAG, "") == "off" and again:
         return                              # /proc is hidden from us, and it was done
     environment = os.environ | {_BOT_TAG: "off", "WAGATEWAY_REEXECUTED": str(os.getpid())}
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)     # a handler does not survive what comes; a mask does
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
 
 

@@ -123,16 +123,40 @@ async def test_a_read_only_state_folder_is_refused_with_a_sentence(tmp_path: Pat
 # ------------------------------------------------------------------ SIGTERM in every phase
 
 
-def _handles_sigterm(pid: int) -> bool:
+def _handles(pid: int, number: int) -> bool:
+    """With a handler that is not Python's first one for SIGINT, which is there from the beginning: SIGTERM's comes with ours."""
     caught = re.search(r"^SigCgt:\s*([0-9a-f]+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
-    return caught is not None and bool(int(caught.group(1), 16) >> (signal.SIGTERM - 1) & 1)
+    mask = int(caught.group(1), 16) if caught is not None else 0
+    return all(mask >> (one - 1) & 1 for one in (signal.SIGTERM, number))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_daemon_that_is_still_being_loaded_ends_with_0(tmp_path: Path, number: signal.Signals) -> None:
+    """From its first moments on, and while it starts itself anew with the core's environment."""
+    codes = []
+    for tenths in range(0, 14, 2):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "gateway", "serve", stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+            env={name: value for name, value in environment(tmp_path / "state").items() if name != "NEONIZE_BOT_TAG"})
+        try:
+            await until(lambda: _handles(process.pid, number), 30)      # noqa: B023
+            await asyncio.sleep(tenths / 10)
+            process.send_signal(number)
+            code, said = await ended(process)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+        assert "Traceback" not in said
+        codes.append(code)
+    assert codes == [0] * 7
 
 
 @pytest.mark.parametrize("phase", ["command line", "lock taken", "database open", "listening"])
 async def test_a_daemon_that_starts_ends_with_0_on_sigterm(tmp_path: Path, phase: str) -> None:
     state = tmp_path / "state"
     async with daemon(state) as process:
-        await until({"command line": lambda: _handles_sigterm(process.pid), "lock taken": (state / "daemon.lock").exists,
+        await until({"command line": lambda: _handles(process.pid, signal.SIGTERM), "lock taken": (state / "daemon.lock").exists,
                      "database open": (state / "gateway.db-wal").exists, "listening": (state / "daemon.json").exists}[phase], 30)
         process.send_signal(signal.SIGTERM)
         code, said = await ended(process)
