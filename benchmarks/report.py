@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks import plot, soak_section
+from benchmarks import plot, soak_section, voice
 from benchmarks.measuring import PLOTS, RESULTS, ROOT
 
 
@@ -103,9 +103,38 @@ def benchmarks() -> str:
             "Delays are after the first reader; the readers' own processes share the machine.\n",
             f"Replay from number 0: {run['replay']['events_per_second']} events a second ({run['replay']['mb_per_second']} MB/s), "
             "each opened with its seal.\n", "![](plots/fan_out.svg)\n"]
-    out += ["Voice notes: `python benchmarks/voice.py`; the sealed store: `python benchmarks/sealed_store.py`; see [voice.md](voice.md) "
-            "and [security.md](security.md).\n", not_tested()]
+    if run := read("voice"):
+        out += voice_notes(run)
+    if run := read("sealed_store"):
+        rows = [(name, part["schema_ms"], part["writes_seconds"], part["median_us"], part["p99_us"],
+                 *(f"×{part['writes_seconds'] / run['set_ups'][other]['writes_seconds']:.2f}" for other in ("plain WAL/FULL", "stock")))
+                for name, part in run["set_ups"].items()]
+        out += ["## The sealed store\n", f"`{run['command']}` — {where(run)}\n", table(
+            ("", "schema ms", f"{run['writes']} commits, s", "median µs", "p99 µs", "to plain", "to stock"), rows),
+            "*Stock* is what neonize does by itself: a rollback journal, `synchronous=NORMAL`, no seal. *Plain* is our journal mode "
+            "without the seal. See [security.md](security.md).\n", "![](plots/sealed_store.svg)\n"]
+    out.append(not_tested())
     return "\n".join(out)
+
+
+def voice_notes(run: dict[str, Any]) -> list[str]:
+    """Ratios are to the common way, of the same column."""
+    columns = [name for name in run if name.endswith("MP3")]
+    rows = [(name, *(cell for column in columns for cell in (
+        f"{run[column][name]['wall_ms']:.0f} ms", f"{run[column][name]['cpu_ms']:.0f} ms",
+        f"×{run[column][name]['wall_ms'] / run[column][voice.COMMON]['wall_ms']:.2f}"))) for name in run[columns[0]]]
+    first = {name: part["wall_ms"] for name, part in run[columns[0]].items()}
+    ours = first[voice.OURS]
+    targets = [("whole note, to ffmpeg", ours / first[voice.COMMON], 0.45), ("to encoding alone", ours / first[voice.ENCODING], 1.3),
+               ("already native, to ffmpeg", first[voice.NATIVE_INPUT] / first[voice.COMMON], 0.1)]
+    if voice.BAILEYS in first:
+        targets.append(("whole note, to Baileys' path", ours / first[voice.BAILEYS], 1 / 2.7))
+    return ["## Voice notes\n", f"`{run['command']}`, medians of {run['rounds']} rounds — {where(run)}; {run['ffmpeg']}; node {run['node']}\n",
+            table(("", *(f"{column}: {what}" for column in columns for what in ("wall", "CPU", "to the common way"))), rows),
+            table((f"{columns[0]}", "ratio", "target"), [(what, f"{ratio:.2f}", f"{limit:.2f}: {verdict(ratio, limit)}")
+                                                        for what, ratio, limit in targets]),
+            f"To ffmpeg without `-application voip`, which then is CELT and cheaper: "
+            f"×{ours / first['ffmpeg, 48 kHz 64 kbit/s']:.2f}. See [voice.md](voice.md).\n", "![](plots/voice.svg)\n"]
 
 
 def _grouped(found: list[str]) -> str:

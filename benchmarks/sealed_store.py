@@ -1,6 +1,6 @@
 """What sealing costs: the writes of a linked device, sealed and plain, in one run.
 
-    python benchmarks/sealed_store.py [--folder DIR] [--writes 5000] [--rounds 3]
+    python -m benchmarks.sealed_store [--folder DIR] [--writes 5000] [--rounds 3]
 
 Go makes whatsmeow's schema; then come autocommit writes of its shapes: 812 pre-keys as at linking, then Signal sessions,
 sender keys, identities and message secrets. Each set-up runs in a process of its own, the set-ups take turns, and the median
@@ -11,6 +11,7 @@ disk decides the ratios: give the folder that will be used.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import ctypes as C
 import json
 import os
@@ -21,9 +22,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
+from benchmarks import plot
+from benchmarks.measuring import PLOTS, main
 from gateway.link.sealed_store import SealedStore
 from gateway.link.sealing.client import Connection, Value
 
@@ -98,30 +100,29 @@ def one(name: str, path: Path, count: int) -> None:
     os._exit(0)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="What sealing costs.")
+async def run(given: argparse.Namespace) -> dict[str, Any]:
+    results: dict[str, list[dict[str, float]]] = {name: [] for name in SET_UPS}
+    for _ in range(given.rounds):
+        for name, rounds in results.items():
+            with tempfile.TemporaryDirectory(dir=given.folder) as folder:
+                command = [sys.executable, "-m", "benchmarks.sealed_store", "--one", name, f"{folder}/s.db", str(given.writes)]
+                answer = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=True)
+                rounds.append(json.loads(answer.stdout))
+    middle = {name: {k: statistics.median(r[k] for r in rounds) for k in rounds[0]} for name, rounds in results.items()}
+    plot.bars(PLOTS / "sealed_store.svg", "One commit of a linked device, median", "µs", {
+        name: row["median"] * 1e6 for name, row in middle.items()})
+    return {"writes": given.writes, "rounds": given.rounds, "set_ups": {
+        name: {"schema_ms": round(r["schema"] * 1e3, 1), "writes_seconds": round(r["writes"], 3),
+               "median_us": round(r["median"] * 1e6), "p99_us": round(r["p99"] * 1e6)} for name, r in middle.items()}}
+
+
+def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
     parser.add_argument("--writes", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--one", nargs=2, metavar=("SET_UP", "PATH"), help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.one:
-        one(options.one[0], Path(options.one[1]), options.writes)
-    results: dict[str, list[dict[str, float]]] = {name: [] for name in SET_UPS}
-    for _ in range(options.rounds):
-        for name, rounds in results.items():
-            with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-                command = [sys.executable, __file__, "--writes", str(options.writes), "--one", name, f"{folder}/s.db"]
-                answer = subprocess.run(command, capture_output=True, text=True, check=True)
-                rounds.append(json.loads(answer.stdout))
-    middle = {name: {k: statistics.median(r[k] for r in rounds) for k in rounds[0]} for name, rounds in results.items()}
-    plain, stock = middle["plain WAL/FULL"]["writes"], middle["stock"]["writes"]
-    print(f"{options.writes} commits, median of {options.rounds} rounds, in {options.folder}")
-    print(f"{'':16} {'schema ms':>9} {'writes s':>9} {'median µs':>9} {'p99 µs':>9} {'x plain':>8} {'x stock':>8}")
-    for name, r in middle.items():
-        print(f"{name:16} {r['schema'] * 1e3:9.1f} {r['writes']:9.3f} {r['median'] * 1e6:9.0f} {r['p99'] * 1e6:9.0f} "
-              f"{r['writes'] / plain:8.2f} {r['writes'] / stock:8.2f}")
 
 
 if __name__ == "__main__":
-    main()
+    if len(sys.argv) == 5 and sys.argv[1] == "--one":
+        one(sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]))
+    main("sealed_store", __doc__ or "", run, options)

@@ -1,11 +1,11 @@
 """How long a voice note takes, against the ffmpeg command line doing only the transcode.
 
-    python benchmarks/voice.py [--rounds 9] [--baileys FOLDER]
+    python -m benchmarks.voice [--rounds 9] [--baileys FOLDER]
 
-Makes its own inputs. Every round runs every contender once, in turn, so that a busy moment hits all of them;
-the table shows medians and, per column, the ratio to the recipe that most bots use for voice notes: ffmpeg to
-48 kHz, 64 kbit/s, `-application voip`. Without that option libopus chooses a cheaper mode, CELT. FOLDER is one where
-`npm install audio-decode@2.2.3` was run, the decoder Baileys uses: its row is the common recipe plus Baileys' waveform.
+Makes its own inputs. Every round runs every contender once, in turn, so that a busy moment hits all of them; medians count.
+Ratios are to the recipe that most bots use for voice notes: ffmpeg to 48 kHz, 64 kbit/s, `-application voip`. Without that
+option libopus chooses a cheaper mode, CELT. FOLDER is one where `npm install audio-decode@2.2.3` was run, the decoder Baileys
+uses: its row is the common recipe plus Baileys' waveform.
 """
 
 from __future__ import annotations
@@ -13,29 +13,33 @@ from __future__ import annotations
 import argparse
 import io
 import math
-import os
-import platform
 import random
+import resource
 import shutil
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from array import array
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 
+from benchmarks import plot
+from benchmarks.measuring import PLOTS, main
 from gateway.audio.decode import SoundSource
 from gateway.audio.encode import OpusEncoder
 from gateway.audio.limits import AudioLimits
 from gateway.audio.profiles import NATIVE
 from gateway.audio.voice_note import make_voice_note
 
+OURS, NATIVE_INPUT = "voice note (ours): waveform, report", "voice note (ours), already native"
+ENCODING = "encode alone, our settings, in process"
 COMMON = "ffmpeg, 48 kHz 64 kbit/s voip (the common way)"
+BAILEYS = "the common way + Baileys' waveform (node)"
 RATE = 44_100
 
 # What Baileys does for the picture: decode the finished file again, in JavaScript and WebAssembly.
@@ -101,9 +105,9 @@ def contenders(source: Path, baileys: Path | None) -> dict[str, Callable[[], obj
         encoder.finish()
 
     rows: dict[str, Callable[[], object]] = {
-        "voice note (ours): waveform, report": lambda: make_voice_note(data),
-        "voice note (ours), already native": lambda: make_voice_note(native),
-        "encode alone, our settings, in process": encode_alone,
+        OURS: lambda: make_voice_note(data),
+        NATIVE_INPUT: lambda: make_voice_note(native),
+        ENCODING: encode_alone,
     }
     if ffmpeg := shutil.which("ffmpeg"):
         target = str(source.with_suffix(".ogg"))
@@ -129,47 +133,54 @@ def contenders(source: Path, baileys: Path | None) -> dict[str, Callable[[], obj
                 common()
                 subprocess.run([node, str(script), target], cwd=baileys, check=True)
 
-            rows["the common way + Baileys' waveform (node)"] = as_baileys_does
+            rows[BAILEYS] = as_baileys_does
     return rows
 
 
-def measure(rows: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median wall milliseconds."""
-    times: dict[str, list[float]] = {name: [] for name in rows}
+def measure(rows: dict[str, Callable[[], object]], rounds: int) -> dict[str, dict[str, float]]:
+    """Medians of the wall clock's and of the processors' milliseconds, children included."""
+    wall: dict[str, list[float]] = {name: [] for name in rows}
+    cpu: dict[str, list[float]] = {name: [] for name in rows}
     for number in range(rounds + 1):
         for name, run in rows.items():
-            start = time.perf_counter()
+            start, busy = time.perf_counter(), _cpu()
             run()
             if number:  # the first round warms up
-                times[name].append((time.perf_counter() - start) * 1000)
-    return {name: statistics.median(values) for name, values in times.items()}
+                wall[name].append((time.perf_counter() - start) * 1000)
+                cpu[name].append((_cpu() - busy) * 1000)
+    return {name: {"wall_ms": statistics.median(wall[name]), "cpu_ms": statistics.median(cpu[name])} for name in rows}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--baileys", type=Path, help="a folder with node_modules/audio-decode")
-    options = parser.parse_args()
-    if shutil.which("ffmpeg") is None:
-        print("There is no ffmpeg on this machine: only our own rows are measured.", file=sys.stderr)
-    print(f"{platform.machine()}, {os.cpu_count()} cores, PyAV {av.__version__}; medians of {options.rounds} rounds")
-    results: dict[int, dict[str, float]] = {}
+def _cpu() -> float:
+    """Seconds, of this process and of the children that have ended."""
+    return sum(usage.ru_utime + usage.ru_stime for usage in (resource.getrusage(resource.RUSAGE_SELF),
+                                                             resource.getrusage(resource.RUSAGE_CHILDREN)))
+
+
+async def run(given: argparse.Namespace) -> dict[str, Any]:
+    result: dict[str, Any] = {"rounds": given.rounds, "ffmpeg": version("ffmpeg", "-version"), "node": version("node", "--version")}
     with tempfile.TemporaryDirectory() as folder:
         for seconds in (15, 60):
             source = Path(folder) / f"{seconds}.mp3"
             source.write_bytes(mp3(seconds))
-            results[seconds] = measure(contenders(source, options.baileys), options.rounds)
-    print(f"\n{'':48}" + "".join(f"{f'{seconds} s MP3':>18}" for seconds in results))
-    for name in results[15]:
-        cells = ""
-        for column in results.values():
-            ratio = f" x{column[name] / column[COMMON]:.2f}" if COMMON in column else ""
-            cells += f"{f'{column[name]:.0f} ms{ratio}':>18}"
-        print(f"{name:48}{cells}")
-    for seconds, column in results.items():
-        ours, alone = column["voice note (ours): waveform, report"], column["encode alone, our settings, in process"]
-        print(f"{seconds} s: the whole note takes {ours / alone:.2f} of encoding alone")
+            column = measure(contenders(source, given.baileys), given.rounds)
+            result[f"{seconds} s MP3"] = {name: {part: round(value, 1) for part, value in row.items()} for name, row in column.items()}
+    plot.bars(PLOTS / "voice.svg", "A voice note of a 15 s MP3, wall time", "ms", {
+        name: row["wall_ms"] for name, row in result["15 s MP3"].items()})
+    return result
+
+
+def version(program: str, option: str) -> str:
+    """The first line that a program says of itself; empty where it is not there."""
+    if shutil.which(program) is None:
+        return ""
+    return subprocess.run([program, option], capture_output=True, text=True, check=True).stdout.partition("\n")[0]
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--baileys", type=Path, help="a folder with node_modules/audio-decode")
 
 
 if __name__ == "__main__":
-    main()
+    main("voice", __doc__ or "", run, options)

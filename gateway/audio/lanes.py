@@ -20,12 +20,12 @@ def cores() -> int:
 class Lanes(Generic[T]):
     """A context manager; work that has not begun when it ends is dropped. Two pieces a core wait at most.
 
-    With one lane everything runs in the caller's thread.
+    With one lane everything runs in the caller's thread, unless that lane is `aside` of it.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, *, aside: bool = False) -> None:
         self._ahead = 2 * count
-        self._threads = ThreadPoolExecutor(count, thread_name_prefix="audio-lane") if count > 1 else None
+        self._threads = ThreadPoolExecutor(count, thread_name_prefix="audio-lane") if count > 1 or aside else None
         self._pending: deque[Future[T]] = deque()
 
     def __enter__(self) -> Self:

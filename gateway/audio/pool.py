@@ -20,7 +20,7 @@ T = TypeVar("T")
 class Transcoder:
     """Threads, not processes: FFmpeg and libopus work with the GIL released.
 
-    A voice note that only has to be checked uses all idle cores; encoding is one thread's work.
+    A voice note uses idle cores too: all of them where it only has to be checked, two where it is encoded.
 
     More conversions than cores wait in order. Cancelling a caller does not stop a conversion that has begun;
     it ends by its own limits.

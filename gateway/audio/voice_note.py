@@ -4,7 +4,7 @@
                                                      +-> libopus -> 3 frames a packet -> Ogg pages
 
 Everything here blocks; `gateway.audio.pool` runs it off the event loop. FFmpeg does the work with the GIL
-released.
+released. Where a core is idle, libopus works on one second while the next is decoded.
 """
 
 from __future__ import annotations
@@ -60,31 +60,32 @@ def make_voice_note(
     """Turns any audio file, or the sound of a video, into a voice note. Blocking and pure.
 
     A file that already is what a phone records keeps its Opus packets, in fresh pages without metadata.
-    `lanes` is how many cores may check such a file, all by default; encoding is one thread's work.
+    `lanes` is how many cores may check such a file, all by default; of two, one decodes while the other encodes.
     Raises AudioError, whatever went wrong inside FFmpeg.
     """
     limits.check_bytes(data)
     try:
-        return _reuse(data, profile, limits, lanes or cores()) or _transcode(data, profile, limits)
+        lanes = lanes or cores()
+        return _reuse(data, profile, limits, lanes) or _transcode(data, profile, limits, lanes)
     except AudioError:
         raise
     except Exception as error:
         raise AudioError("unsupported", "The audio is damaged or of an unsupported kind.") from error
 
 
-def _transcode(data: bytes, profile: Profile, limits: AudioLimits) -> VoiceNote:
-    note = _convert(data, profile, limits, left_only=False)
+def _transcode(data: bytes, profile: Profile, limits: AudioLimits, lanes: int) -> VoiceNote:
+    note = _convert(data, profile, limits, lanes, left_only=False)
     if note.report.channels == 2 and (note.report.rms_dbfs or 0.0) < _INAUDIBLE:
-        left = _convert(data, profile, limits, left_only=True)
+        left = _convert(data, profile, limits, lanes, left_only=True)
         if (left.report.rms_dbfs or -96.0) > (note.report.rms_dbfs or 0.0) + 20:
             return left
     return note
 
 
-def _convert(data: bytes, profile: Profile, limits: AudioLimits, *, left_only: bool) -> VoiceNote:
+def _convert(data: bytes, profile: Profile, limits: AudioLimits, lanes: int, *, left_only: bool) -> VoiceNote:
     listener = Listener()
     encoder = OpusEncoder(profile)
-    with SoundSource(data, limits) as sound:
+    with SoundSource(data, limits) as sound, Lanes[list[bytes]](1, aside=lanes > 1) as encoding:
         writer = OggOpusWriter(pre_skip=encoder.pre_skip, input_rate=profile.rate, vendor=profile.vendor)
         joiner = Joiner(profile.frames_per_packet)
 
@@ -97,7 +98,10 @@ def _convert(data: bytes, profile: Profile, limits: AudioLimits, *, left_only: b
 
         for frame in sound.frames(profile.rate, left_only=left_only):
             listener.hear(frame)
-            write(encoder.encode(frame))
+            for packets in encoding.put(partial(encoder.encode, frame)):
+                write(packets)
+        for packets in encoding.rest():
+            write(packets)
         write(encoder.finish())
         source = Source(
             sound.container, sound.codec, sound.sample_rate, sound.channels, sound.declared_seconds,
