@@ -166,7 +166,7 @@ def reliability() -> str:
             *([run["remarks"] + "\n"] if run.get("remarks") else []),
             f"Messages that contacts wrote and that were lost: {len(run['lost_to_kills'])} to `kill -9` between the core's reading them "
             f"and our commit, {len(run['told_unreadable'])} told as `undecryptable` because the disk was full (see below)."
-            f"{_left(run)}\n",
+            f"{_left(run)} Of {len(run.get('receipts_lost', []))} messages of ours the receipts were lost like that, or wait like that: they are told as sent.\n",
             table(("trouble", "times", "met something"), [(kind, times, run.get("hit", {}).get(kind, ""))
                                                            for kind, times in sorted(run["struck"].items())]),
             "*Met something*: of a fault that waits for its occasion (a login, an upload, an acknowledgement), how often there was one "
@@ -192,7 +192,7 @@ def reliability() -> str:
         "- threads, descriptors and memory back at where they were.\n",
         "## Known limits\n",
         "- WhatsApp's core acknowledges what arrives before the gateway can have stored it. A `kill -9` in between loses that "
-        "message; it is counted above. A graceful stop does not.\n"
+        "message, or that receipt of a message of ours; they are counted above. A graceful stop does not.\n"
         "- While the disk is full the core cannot store the keys of what arrives, asks the sender five times within a fraction of a "
         "second, and gives up. The message is told as a warning `undecryptable` and stays lost.\n"
         "- A log-out that the daemon could not note down before it was killed is told afterwards as `unknown_logout`.\n"

@@ -94,14 +94,14 @@ def handle_receipt(world: World, device: LinkedDevice, stanza: Node) -> None:
             world.incoming.write_again(device, message_id, int((retry or stanza).text("count") or "1"), stanza)
         elif kind in ("read", "played"):
             _tell_author(world, device, author, message_id, kind)
-        settle_message(world, device, message_id)
+        settle(world, device, ("message", message_id))
     world.changed()
 
 
-def settle_message(world: World, device: LinkedDevice, message_id: str) -> None:
-    """The device's queue forgets a message: the device has said that it has it."""
-    if (sent := device.settle(("message", message_id))) is not None:
-        world.see("taken", str(device.pn), id=message_id, sent=sent)
+def settle(world: World, device: LinkedDevice, place: StanzaKey) -> None:
+    """The device's queue forgets a stanza: the device has said that it has it."""
+    if (sent := device.settle(place)) is not None and place[0] in ("message", "receipt"):
+        world.see("taken", str(device.pn), what=place[0], id=place[1], sent=sent)
 
 
 def _tell_author(world: World, device: LinkedDevice, author: Person | None, message_id: str, kind: str) -> None:

@@ -39,11 +39,9 @@ def _settle(world: World, device: LinkedDevice, node: Node) -> None:
     """The device has a stanza and it need not be sent again."""
     kind, stanza_id = node.text("class"), node.text("id")
     if kind == "receipt":
-        device.settle((kind, stanza_id, node.text("type"), node.text("to"), node.text("participant")))
-    elif kind == "message":
-        receipts.settle_message(world, device, stanza_id)
+        receipts.settle(world, device, (kind, stanza_id, node.text("type"), node.text("to"), node.text("participant")))
     else:
-        device.settle((kind, stanza_id))
+        receipts.settle(world, device, (kind, stanza_id))
 
 
 def _presence(world: World, device: LinkedDevice, node: Node) -> None:

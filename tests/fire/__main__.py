@@ -36,6 +36,7 @@ async def run(sessions: int, minutes: float, seed: int, gap: float, strike_gap: 
                 "answers": record.answers, "struck": record.struck, "starts": record.starts,
                 "failed_starts": record.failed_starts, "lost_to_kills": record.lost_to_kills,
                 "told_unreadable": record.told_unreadable, "left_at_whatsapp": record.left_at_whatsapp,
+                "receipts_lost": sorted(record.receipts_lost),
                 "hit": record.hit, "ready_seconds": record.ready_seconds, "baseline": record.baseline,
                 "final": record.final, "samples": record.samples, "events": it.readers[0].seen[-1],
                 "deliveries": len(receiver.taken), "ends": {how: sum(h == how for _, h in plan.ends.values())

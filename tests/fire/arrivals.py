@@ -40,7 +40,7 @@ async def arrivals(fire: Fire, journal: list[Event]) -> None:
         if event.type == "message":
             told[event.data["text"]].append(event)
     unreadable = {event.data["id"] for event in journal if event.type == "warning" and event.data["code"] == "undecryptable"}
-    taken = {event["id"]: Taken(event["at"], tuple(event["sent"])) for event in await seen(fire, "taken")}     # the last of each
+    taken = await takings(fire, "message")
     asked_again = {id_: event["at"] for event in await seen(fire, "receipt") if event["type"] == "retry" for id_ in event["ids"]}
     stored = [(session, taken[id_].at, told[text][0].at) for text, (session, _, id_) in fire.record.written.items()
               if told[text] and id_ in taken]
@@ -86,6 +86,18 @@ def _stored_by(acknowledged: float, down: list[tuple[float, float]]) -> float:
         if start <= latest and end >= acknowledged:
             latest = max(latest, end + AGAIN + MOMENT)
     return latest
+
+
+async def lost_receipt(fire: Fire, session: int, message: dict[str, Any]) -> bool:
+    """A message of ours for which the core has acknowledged a receipt that fell to a kill, or whose receipt waits at WhatsApp for
+    a session that came to an end: it stays as it is."""
+    receipt = (await takings(fire, "receipt")).get(message["whatsapp_id"])
+    return session in fire.plan.ends if receipt is None else _fell_to_a_kill(fire, receipt, [])
+
+
+async def takings(fire: Fire, what: str) -> dict[str, Taken]:
+    """By id; of several for one id, the last."""
+    return {event["id"]: Taken(event["at"], tuple(event["sent"])) for event in await seen(fire, "taken") if event["what"] == what}
 
 
 async def seen(fire: Fire, kind: str) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from gateway.store.journal import Event
-from tests.fire.arrivals import arrivals
+from tests.fire.arrivals import arrivals, lost_receipt
 from tests.fire.harness import Fire, Record
 from tests.fire.plan import Plan
 from tests.fire.verdict import _doubles, held, may_fail
@@ -21,14 +21,14 @@ ONE = "in 0.1"
 class Scene:
     """As much of a `Fire` as its judge looks at. One contact's message, written at 90, in hand at `acked`."""
 
-    def __init__(self, *, acked: float | None, sent: Sequence[float] = (), asked_again: float | None = None,
+    def __init__(self, *, acked: float | None, sent: Sequence[float] = (), asked_again: float | None = None, what: str = "message",
                  ends: dict[int, tuple[float, str]] | None = None) -> None:
         self.record, self.plan = Record(), Plan(1, 4, 60, (), ends or {})
         self.record.lives = [(KILL, "kill"), (200.0, "stop")]
         self.record.written = {ONE: (0, 90.0, "id1")}
         self.world = self
         self._seen: dict[str, list[dict[str, Any]]] = {
-            "taken": [{"id": "id1", "at": acked, "sent": list(sent)}] if acked is not None else [],
+            "taken": [{"id": "id1", "what": what, "at": acked, "sent": list(sent)}] if acked is not None else [],
             "receipt": [{"type": "retry", "ids": ["id1"], "at": asked_again}] if asked_again is not None else []}
 
     async def whatsapp(self, method: str, path: str) -> list[dict[str, Any]]:
@@ -37,7 +37,7 @@ class Scene:
     def another(self, *, acked: float, stored: float) -> Event:
         """A message of the same session that was stored."""
         self.record.written["in 0.2"] = 0, acked, "id2"
-        self._seen["taken"].append({"id": "id2", "at": acked, "sent": [acked]})
+        self._seen["taken"].append({"id": "id2", "what": "message", "at": acked, "sent": [acked]})
         return Event(2, "o", "s", "message", stored, {"text": "in 0.2"})
 
     async def judge(self, *journal: Event) -> list[str]:
@@ -88,6 +88,13 @@ async def test_unreadable_is_excused_on_a_full_disk_and_if_it_was_said() -> None
         scene.record.lives = [(200.0, "stop")]
         scene.record.disk_full.append(full)
         assert (await scene.judge(*journal) == []) is excused
+
+
+async def test_a_message_whose_receipt_fell_to_a_kill_stays_as_it_is_and_no_other() -> None:
+    for acked, what, stays in ((KILL - 0.1, "receipt", True), (KILL - 5, "receipt", False), (KILL - 0.1, "message", False)):
+        assert await lost_receipt(cast(Fire, Scene(acked=acked, what=what)), 0, {"whatsapp_id": "id1"}) is stays
+    ended = cast(Fire, Scene(acked=None, ends={3: (50.0, "logout")}))
+    assert [await lost_receipt(ended, session, {"whatsapp_id": "id1"}) for session in range(4)] == [False, False, False, True]
 
 
 async def test_what_waits_at_whatsapp_is_excused_where_the_session_ended() -> None:

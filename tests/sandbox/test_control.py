@@ -118,10 +118,11 @@ async def test_a_whole_story_over_http(process: Process, http: aiohttp.ClientSes
         assert arrived["Message"]["extendedTextMessage"]["contextInfo"]["stanzaID"] == text["ID"]
         copied = await control.post(f"/phones/{phone['number']}/send", to=CONTACT, text="typed on the phone")
         assert (await neonize.read("a", copied["id"]))["Info"]["MessageSource"]["IsFromMe"] is True
-        taken = {event["id"]: event for event in await control.get("/events?kind=taken&count=3&wait=10")}
-        assert taken[written["id"]]["sent"][0] <= taken[written["id"]]["at"]
-        assert copied["id"] in taken
         await control.post(f"/contacts/{CONTACT}/receipt", id=text["ID"], type="read")
+        taken = {event["id"]: event for event in await control.get("/events?kind=taken&count=5&wait=10")}
+        assert {taken[written["id"]]["what"], taken[copied["id"]]["what"]} == {"message"}
+        assert taken[text["ID"]]["what"] == "receipt"
+        assert taken[written["id"]]["sent"][0] <= taken[written["id"]]["at"]
         [state, *_] = await control.get("/events?kind=receipt&wait=10")
         assert state["device"] == device["jid"]
 
