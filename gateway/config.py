@@ -11,9 +11,10 @@ import dataclasses
 import ipaddress
 import json
 import os
+import re
 import tomllib
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from gateway.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "WAGATEWAY_"
 _NOT_SETTINGS = {"WAGATEWAY_CONFIG", "WAGATEWAY_URL", "WAGATEWAY_API_KEY", "WAGATEWAY_REEXECUTED"}
+_MOST = 10**15                  # of any number: what is larger is a mistake, and no time or size
 _PLACEHOLDERS = ("CHANGE_ME", "CHANGEME", "YOUR_", "<", "example.invalid")
 
 
@@ -278,6 +280,7 @@ def _validate(settings: Settings) -> None:
     check(0 <= settings.server.port <= 65535, "server.port must be 0..65535")
     check(settings.server.metrics in ("loopback", "admin", "off"), "server.metrics must be loopback, admin or off")
     check(settings.server.connections >= 1, "server.connections must be at least 1")
+    check(settings.server.heartbeat_seconds >= 0.1, "server.heartbeat_seconds must be at least 0.1")
     check(settings.server.request_seconds >= 1, "server.request_seconds must be at least 1")
     check(settings.sending.unconfirmed in ("fail", "resend"), "sending.unconfirmed must be 'fail' or 'resend'")
     check(settings.audio.profile in ("native", "plain16", "music"), "audio.profile must be native, plain16 or music")
@@ -294,17 +297,29 @@ def _validate(settings: Settings) -> None:
             ipaddress.ip_network(network)
         except ValueError as error:
             raise ConfigError(f"fetch.allow_networks: {network!r} is not a network (CIDR): {error}") from error
-    for section in dataclasses.fields(settings):
-        value = getattr(settings, section.name)
-        for f in dataclasses.fields(value) if dataclasses.is_dataclass(value) else ():
-            number = getattr(value, f.name)
-            if isinstance(number, int | float) and number < 0:
-                raise ConfigError(f"{section.name}.{f.name} must not be negative")
+    check(re.fullmatch("0?[0-7]{3}", settings.server.unix_socket_mode) is not None,
+          "server.unix_socket_mode must be three octal digits, as 0660")
+    for name, value in _values(settings):
+        if isinstance(value, int | float):
+            check(not value < 0, f"{name} must not be negative")
+            check(value <= _MOST, f"{name} must be a number that is not larger than {_MOST:g}")      # neither are inf and nan
+        for text in value if isinstance(value, tuple) else (value,):
+            check(not isinstance(text, str) or text.isprintable(), f"{name} must not contain control characters")
     try:
         parse_quiet_hours(settings.pacing.quiet_hours)
-        int(settings.server.unix_socket_mode, 8)
     except ValueError as error:
         raise ConfigError(str(error)) from error
+
+
+def _values(settings: Settings) -> Iterator[tuple[str, Any]]:
+    """Every setting by its name, those of the plans too."""
+    for top in dataclasses.fields(settings):
+        section = getattr(settings, top.name)
+        tables = [(top.name, section)] if dataclasses.is_dataclass(section) else [
+            (f"plans.{plan}", table) for plan, table in section.items()] if top.name == "plans" else []
+        yield from ((f"{name}.{f.name}", getattr(table, f.name)) for name, table in tables for f in dataclasses.fields(table))
+        if not tables:
+            yield top.name, section
 
 
 def parse_quiet_hours(text: str) -> tuple[int, int] | None:

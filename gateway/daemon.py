@@ -225,12 +225,12 @@ def listen(settings: Settings) -> list[socket.socket]:
                 unix.bind(str(path))
             finally:
                 os.umask(before)
-    except OSError as error:
+    except (OSError, ValueError, TypeError) as error:       # the latter two: the host is no name at all
         for opened in made:
             opened.close()
         raise ConfigError(f"cannot listen on {settings.server.host}:{settings.server.port}"
                           f"{' or ' + settings.server.unix_socket if settings.server.unix_socket else ''}: "
-                          f"{error.strerror}") from error
+                          f"{getattr(error, 'strerror', None) or error}") from error
     return made
 
 

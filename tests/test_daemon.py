@@ -31,6 +31,13 @@ def test_a_port_in_use_is_one_sentence() -> None:
             daemon.listen(settings)
 
 
+@pytest.mark.parametrize("server", [Server(host="x" * 64), Server(host="a..b"), Server(host="é" * 300), Server(host="256.1.1.1"),
+                                    Server(port=0, unix_socket="/" + "x" * 200), Server(port=0, unix_socket="/none/x.sock")])
+def test_an_address_that_is_none_is_one_sentence(server: Server) -> None:
+    with pytest.raises(ConfigError, match=r"^cannot listen on .+: \S+"):
+        daemon.listen(replace(Settings(), server=server))
+
+
 async def test_background_work_that_fails_is_begun_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(daemon, "RESTART_SECONDS", 0.0)
     begun, third = [], asyncio.Event()

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Protocol, TypeVar
 
 import msgspec
 import structlog
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
@@ -30,6 +31,8 @@ SMALL_BODY = 1 << 20
 # NUL and other control characters have no meaning in a name, and NUL has none in a text: some of what reads them stops there.
 Words = Annotated[str, msgspec.Meta(pattern=r"^[^\x00]*$")]
 Line = Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f\x7f]*$")]
+# Of forms. Python knows more: some take minutes for a megabyte (punycode), some give what is no text (utf-7's lone surrogates).
+_CHARSETS = (b"", b"utf-8", b"utf8", b"us-ascii", b"iso-8859-1")
 _PATH_OF = re.compile(r" - at `(?:key in )?\$\.?([^`]*)`$")
 _UNKNOWN = re.compile(r"unknown field `([^`]+)`")
 _NOT_WANTED = re.compile(r";\s*q=0(?:\.0*)?\s*(?:;|$)")
@@ -236,6 +239,10 @@ async def _multipart(request: Request, limit: int) -> Body:
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
         raise too_large(limit)
+
+    _, options = parse_options_header(request.headers["content-type"])
+    if options.get(b"charset", b"utf-8").lower() not in _CHARSETS:
+        raise GatewayError("unsupported_media_type", "The form's charset must be utf-8.")
 
     async def stream() -> Any:
         size = 0

@@ -37,7 +37,8 @@ def parse_data_uri(uri: str, *, max_bytes: int) -> Fetched:
     if len(data) > max_bytes:
         raise FetchError("fetch_too_large", f"The data: URI holds more than {max_bytes} bytes.")
     parameters = {key.lower(): quoted or plain for key, quoted, plain in _PARAMETER.findall(head["parameters"])}
-    name = unquote_to_bytes(parameters.get("name") or parameters.get("filename") or "").decode("utf-8", "replace")
+    named = (parameters.get("name") or parameters.get("filename") or "").encode("utf-8", "replace")
+    name = unquote_to_bytes(named).decode("utf-8", "replace")
     return Fetched(data, (head["type"] or "text/plain").lower(), "data:", clean_filename(name))
 
 

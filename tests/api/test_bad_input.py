@@ -282,8 +282,12 @@ def part(name: str, value: bytes, *, filename: str | None = None) -> bytes:
     (part("to", TO.encode()) + part("nonsense", b"1") + b"--b--", "multipart/form-data; boundary=b", 422),
     (b"".join(part(f"f{i}", b"1") for i in range(100)) + b"--b--", "multipart/form-data; boundary=b", 400),
     (b"".join(part(f"f{i}", b"1", filename="x") for i in range(10)) + b"--b--", "multipart/form-data; boundary=b", 400),
-    (part("to", b"\xff\xfe") + part("file", b"1", filename="a") + b"--b--", "multipart/form-data; boundary=b; charset=x", 422),
-    (part("to", b"\xff\xfe") + part("file", b"1", filename="a") + b"--b--", "multipart/form-data; boundary=b; charset=hex", 422),
+    (part("to", b"\xff\xfe") + part("file", b"1", filename="a") + b"--b--", "multipart/form-data; boundary=b; charset=x", 415),
+    (part("to", b"\xff\xfe") + part("file", b"1", filename="a") + b"--b--", "multipart/form-data; boundary=b; charset=hex", 415),
+    (part("to", b"x-" + b"99a" * 300_000), "multipart/form-data; boundary=b; charset=punycode", 415),
+    (part("to", b"+2AA-") + b"--b--", "multipart/form-data; boundary=b; charset=utf-7", 415),
+    (part("to", b"\\ud800") + b"--b--", "multipart/form-data; charset=unicode_escape; boundary=b", 415),
+    (part("to", b"\xe9") + b"--b--", "multipart/form-data; boundary=b; charset=ISO-8859-1", 422),
     (part("to", TO.encode()) + part("ptt", b"perhaps") + b"--b--", "multipart/form-data; boundary=b", 422),
 ])
 async def test_a_broken_form_is_told_and_nothing_is_queued(shared: Running, body: bytes, kind: str, status: int) -> None:
