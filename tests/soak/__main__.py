@@ -31,7 +31,7 @@ def write(it: Soak, file: Path, command: str) -> dict[str, object]:
 
 
 async def run(given: argparse.Namespace, seed: int, folder: Path) -> dict[str, object]:
-    command = f"python -m tests.soak --minutes {given.minutes:g} --seed {seed}"
+    command = f"python -m tests.soak --minutes {given.minutes:g} --sessions {given.sessions} --gap {given.gap:g} --seed {seed}"
 
     def say(text: str) -> None:
         print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)

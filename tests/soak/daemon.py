@@ -1,5 +1,6 @@
-"""`python -m tests.soak.daemon serve`: the daemon as it is, but that it forgets what is old every minute instead of every hour,
-notes in a file each time the core opens a session, and now and then what its memory is made of."""
+"""`python -m tests.soak.daemon serve`: the daemon as it is, but that what it does every hour comes sooner (it forgets what is old
+every minute, and looks for cyclic garbage every five), as the life around it does; and it notes in files each time the core opens a
+session, and now and then what its memory is made of."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ import threading
 import time
 from pathlib import Path
 
+from gateway import garbage
 from gateway.cli import main
 from gateway.link.binding import CoreSession
 from gateway.link.sealed_store import SealedStore
@@ -43,7 +45,7 @@ class _Mallinfo2(ctypes.Structure):
 def look_inside() -> dict[str, float]:
     """`malloc_mb` is what the C library has given out, `malloc_free_mb` what it keeps; `core_sqlite_mb` is part of the first, with
     the page caches of sessions' files; `objects` are Python's that the collector knows."""
-    seen: dict[str, float] = {"objects": float(len(gc.get_objects()))}
+    seen: dict[str, float] = {"objects": float(len(gc.get_objects()) + gc.get_freeze_count())}
     if (mallinfo := getattr(ctypes.CDLL(None), "mallinfo2", None)) is not None:
         mallinfo.restype = _Mallinfo2
         now = mallinfo()
@@ -64,6 +66,7 @@ def keep_looking(file: Path) -> None:
 
 if __name__ == "__main__":
     maintenance.FORGET_EVERY_SECONDS = 55.0     # it looks every 30
+    garbage.SWEEP_SECONDS = 300.0
     count_openings(os.environ[OPENINGS])
     threading.Thread(target=keep_looking, args=(Path(os.environ[INSIDE]),), name="soak", daemon=True).start()
     sys.exit(main())                # type: ignore[func-returns-value]
