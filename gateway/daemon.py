@@ -209,7 +209,7 @@ def listen(settings: Settings) -> list[socket.socket]:
     made = []
     try:
         family = socket.AF_INET6 if ":" in settings.server.host else socket.AF_INET
-        tcp = socket.socket(family, socket.SOCK_STREAM)
+        tcp = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)     # named: asyncio turns Nagle off for no other
         made.append(tcp)
         tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         tcp.bind((settings.server.host, settings.server.port))

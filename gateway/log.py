@@ -70,8 +70,10 @@ def configure(level: str, format: str, stream: TextIO | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for noisy in ("asyncio", "aiosqlite", "uvicorn.access", "uvicorn.error", "multipart", "python_multipart", "sse_starlette"):
+    for noisy in ("asyncio", "aiosqlite", "uvicorn.access", "uvicorn.error", "sse_starlette"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    for strangers in ("multipart", "python_multipart"):         # a warning for each form that is broken
+        logging.getLogger(strangers).setLevel(logging.ERROR)
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(), wrapper_class=structlog.stdlib.BoundLogger,

@@ -234,6 +234,11 @@ class _InMemory(MultiPartParser):
 
     spool_max_size = 1 << 40
 
+    def close(self) -> None:
+        """All files, also one whose part never ended: that is in no form."""
+        for file in self._files_to_close_on_error:
+            file.close()
+
 
 async def _multipart(request: Request, limit: int) -> Body:
     declared = request.headers.get("content-length", "")
@@ -252,15 +257,11 @@ async def _multipart(request: Request, limit: int) -> Body:
                 raise too_large(limit)
             yield chunk
 
-    try:
-        form: FormData = await _InMemory(request.headers, stream(), max_files=4, max_fields=64, max_part_size=SMALL_BODY).parse()
-    except MultiPartException as error:
-        raise GatewayError("bad_request", f"The multipart body cannot be read: {error.message}") from None
-    except (LookupError, ValueError):
-        raise GatewayError("bad_request", "The multipart body cannot be read.") from None
+    parser = _InMemory(request.headers, stream(), max_files=4, max_fields=64, max_part_size=SMALL_BODY)
     fields: dict[str, Any] = {}
     files: dict[str, File] = {}
     try:
+        form: FormData = await parser.parse()
         for name, value in form.multi_items():
             if name in fields or name in files:
                 raise InvalidField(name[:60], f"{name[:60]}: given twice")
@@ -268,8 +269,12 @@ async def _multipart(request: Request, limit: int) -> Body:
                 files[name] = File(await value.read(), value.filename or "", value.content_type or "")
             else:
                 fields[name] = value
+    except MultiPartException as error:
+        raise GatewayError("bad_request", f"The multipart body cannot be read: {error.message}") from None
+    except (LookupError, ValueError):
+        raise GatewayError("bad_request", "The multipart body cannot be read.") from None
     finally:
-        await form.close()
+        parser.close()
     return Body(fields, files, form=True)
 
 
