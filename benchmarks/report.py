@@ -146,8 +146,12 @@ def _grouped(found: list[str]) -> str:
 
 
 def _left(run: dict[str, Any]) -> str:
-    count = run.get("left_at_whatsapp", 0)
-    return f" {count} more wait at WhatsApp for sessions that had come to an end." if count else ""
+    out = ""
+    if count := run.get("left_at_whatsapp"):
+        out += f" {count} more wait at WhatsApp for sessions that had come to an end."
+    if lost := run.get("receipts_lost"):
+        out += f" {len(lost)} of ours {'is' if len(lost) == 1 else 'are'} told as sent for good: their receipts were lost or wait in the same ways."
+    return out
 
 
 def reliability() -> str:
@@ -166,7 +170,7 @@ def reliability() -> str:
             *([run["remarks"] + "\n"] if run.get("remarks") else []),
             f"Messages that contacts wrote and that were lost: {len(run['lost_to_kills'])} to `kill -9` between the core's reading them "
             f"and our commit, {len(run['told_unreadable'])} told as `undecryptable` because the disk was full (see below)."
-            f"{_left(run)} Of {len(run.get('receipts_lost', []))} messages of ours the receipts were lost like that, or wait like that: they are told as sent.\n",
+            f"{_left(run)}\n",
             table(("trouble", "times", "met something"), [(kind, times, run.get("hit", {}).get(kind, ""))
                                                            for kind, times in sorted(run["struck"].items())]),
             "*Met something*: of a fault that waits for its occasion (a login, an upload, an acknowledgement), how often there was one "
@@ -192,7 +196,8 @@ def reliability() -> str:
         "- threads, descriptors and memory back at where they were.\n",
         "## Known limits\n",
         "- WhatsApp's core acknowledges what arrives before the gateway can have stored it. A `kill -9` in between loses that "
-        "message, or that receipt of a message of ours; they are counted above. A graceful stop does not.\n"
+        "message, or that receipt of a message of ours; they are counted above. A graceful stop does not, "
+        "unless the disk is full and stays it for twelve seconds more.\n"
         "- While the disk is full the core cannot store the keys of what arrives, asks the sender five times within a fraction of a "
         "second, and gives up. The message is told as a warning `undecryptable` and stays lost.\n"
         "- A log-out that the daemon could not note down before it was killed is told afterwards as `unknown_logout`.\n"
@@ -225,8 +230,8 @@ def main() -> None:
             for name, title in (("rss_mb", "MB"), ("threads", "threads"), ("fds", "descriptors"))})
     if run := read("soak"):
         soak_section.draw(run, PLOTS / "soak.svg")
-    (ROOT / "docs" / "benchmarks.md").write_text(benchmarks())
     (ROOT / "docs" / "reliability.md").write_text(reliability())
+    (ROOT / "docs" / "benchmarks.md").write_text(benchmarks())
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 * WhatsApp still has it, because its session came to an end before it was fetched;
 * `kill -9` fell between the core's reading it and our commit. The core acknowledges before it tells us, so there is such a
   moment, and it is looked at closely: the kill follows the acknowledgement (or, if the core had not got that far, the sending)
-  within `MOMENT`, longer only while the store could not be written, and nothing that came after it was stored before the kill;
+  within `MOMENT`, longer only while the store could not be written, and nothing that came after it was stored before the kill.
+  A graceful stop waits for the store, but not for ever: one that ends while the disk is full counts as a kill;
 * the disk was full when the core tried to store the keys it needed to read it, and the gateway said so.
 
 Everything else is a finding.
@@ -65,8 +66,8 @@ async def arrivals(fire: Fire, journal: list[Event]) -> None:
 def _fell_to_a_kill(fire: Fire, it: Taken, others: list[tuple[float, float]]) -> bool:
     """`others`: of the same session's messages that were stored, when the core had acknowledged them and when they were."""
     for ended, how in fire.record.lives:
-        if how != "kill":
-            continue
+        if how != "kill" and not any(start <= ended <= end + SLOP for start, end in fire.record.disk_full):
+            continue                                    # a stop that could write stored everything
         if it.at > ended + SLOP:                        # acknowledged by the next process, which no longer knew what to do with it
             if any(ended - MOMENT <= sent <= ended + SLOP for sent in it.sent):
                 return True

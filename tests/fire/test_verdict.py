@@ -62,7 +62,9 @@ async def test_a_message_that_is_told_twice_or_never_is_found() -> None:
     (KILL - 40, (), (KILL - 39, KILL - 30), False),
     (KILL + 3, (KILL - 0.1, KILL + 2.9), None, True),       # read before, acknowledged after
     (KILL + 3, (KILL - 20, KILL + 2.9), None, False),
-    (199.9, (199.8,), None, False),                 # a graceful stop loses nothing
+    (199.9, (199.8,), None, False),                 # a graceful stop loses nothing,
+    (190.0, (189.9,), (189.0, 201.0), True),        # unless the disk stays full
+    (190.0, (189.9,), (189.0, 198.0), False),
 ])
 async def test_only_a_kill_in_the_moment_between_reading_and_commit_excuses_a_loss(
         acked: float, sent: tuple[float, ...], full: tuple[float, float] | None, excused: bool) -> None:
