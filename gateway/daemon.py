@@ -44,7 +44,6 @@ from gateway.services.gateway import Gateway
 from gateway.services.inbox import Inbox
 from gateway.services.keys import Keys
 from gateway.services.ledger import Ledger
-from gateway.services.live import Surroundings
 from gateway.services.liveness import Labels, Liveness
 from gateway.services.maintenance import Maintenance
 from gateway.services.metrics import Metrics, TimedTranscoder
@@ -53,6 +52,7 @@ from gateway.services.preparing import Preparing
 from gateway.services.readiness import Readiness
 from gateway.services.receiving import Receiving
 from gateway.services.sessions import Sessions
+from gateway.services.standing import Surroundings
 from gateway.services.streams import Streams
 from gateway.services.tickets import Tickets
 from gateway.services.vaulting import Vaulting

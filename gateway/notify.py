@@ -51,7 +51,8 @@ class ServiceManager:
         pause = self.watchdog_seconds / _PART
         while True:
             try:
-                problem = await asyncio.wait_for(check(), pause)
+                async with asyncio.timeout(pause):
+                    problem = await check()
             except TimeoutError:
                 problem = f"the check itself did not end within {pause:g} s"
             if problem:

@@ -89,3 +89,10 @@ def test_the_words_import_only_the_standard_library_and_each_other() -> None:
     for path in (p for p in modules() if layer(p) == "words"):
         for name in imports(path):
             assert name.split(".")[0] in {"gateway", *sys.stdlib_module_names}, f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_nobody_uses_wait_for_which_may_swallow_a_cancellation(path: Path) -> None:
+    """In Python 3.11 a task cancelled in the very moment in which what it waits for is done goes on as if it had not been, and
+    who waits for its end waits for ever (python/cpython#86296, mended in 3.12). `asyncio.timeout` does not."""
+    assert "asyncio.wait_for(" not in path.read_text("utf-8")

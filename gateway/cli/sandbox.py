@@ -92,7 +92,8 @@ async def running_daemon(state: Path, environment: dict[str, str], *, port: int,
         if process.returncode is None:
             process.send_signal(signal.SIGTERM)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(process.wait(), 30)
+                async with asyncio.timeout(30):
+                    await process.wait()
             if process.returncode is None:
                 process.kill()
                 await process.wait()

@@ -43,7 +43,8 @@ Wait = Callable[[asyncio.Event, float | None], Awaitable[None]]
 
 async def wait(wake: asyncio.Event, seconds: float | None) -> None:
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(wake.wait(), seconds)
+        async with asyncio.timeout(seconds):
+            await wake.wait()
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,7 +114,8 @@ class Sender:
         self._stopping = True
         self._wake.set()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._idle.wait(), grace_seconds)
+            async with asyncio.timeout(grace_seconds):
+                await self._idle.wait()
 
     # ------------------------------------------------------------------ the loop
 
@@ -145,7 +146,8 @@ class Sender:
             self._failures = 0
             if pause != 0:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), pause)
+                    async with asyncio.timeout(pause):
+                        await self._wake.wait()
 
     async def _recover(self) -> None:
         """What was being handed over when the last process ended."""

@@ -15,7 +15,8 @@ import structlog
 from gateway.errors import GatewayError, InvalidField
 from gateway.jid import JID
 from gateway.services.feed import Stopping
-from gateway.services.live import LiveSession, Surroundings
+from gateway.services.live import LiveSession
+from gateway.services.standing import Surroundings
 from gateway.services.webhooks import WebhookService, check_url
 from gateway.states import REASONS, SessionState, Status
 from gateway.store.keys import Key

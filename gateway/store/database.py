@@ -10,6 +10,7 @@ every message. `transaction()` is for work that has to wait for other things in 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
@@ -329,7 +330,7 @@ class Database:
         waiting = _Waiting(work, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         if self._committer is None:
-            self._committer = asyncio.create_task(self._commit_waiting(), name="commits")
+            self._committer = asyncio.create_task(self._commit_waiting(), name="commits", context=contextvars.Context())
         try:
             return await asyncio.shield(waiting.done)
         except asyncio.CancelledError:

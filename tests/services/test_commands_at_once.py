@@ -96,12 +96,12 @@ async def test_an_acknowledgement_does_not_call_a_lost_connection_connected(runn
     await running.client.post("/api/v1/messages", {"to": TO, "message": "1"})
     await held.handed_over.wait()
     await until(lambda: live.state.reason.code == "acks_missing")
-    await live._stating.acquire()                       # so that both changes wait in line
+    await live._standing._setting.acquire()                       # so that both changes wait in line
     link.emit(Disconnected(""))
     await asyncio.sleep(0.05)
     held.confirm()
     await asyncio.sleep(0.05)
-    live._stating.release()
+    live._standing._setting.release()
     await until(lambda: live.state.reason.code == "connection_lost")
     await asyncio.sleep(0.05)
     assert live.state.reason.code == "connection_lost"

@@ -22,7 +22,7 @@ FRIEND = JID.parse("237612345678@s.whatsapp.net")
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storing, "PAUSES", (0.02,))
     monkeypatch.setattr("gateway.services.sending.RETRY_SECONDS", (0.02,))
-    monkeypatch.setattr("gateway.services.live.DIAL_SECONDS", (0.02,))
+    monkeypatch.setattr("gateway.services.standing.DIAL_SECONDS", (0.02,))
 
 
 @asynccontextmanager

@@ -228,6 +228,6 @@ async def test_sessions_made_during_a_rotation_and_after_it_open(tmp_path: Path)
             assert session.wrapped_key
             it.gateway.store.vault.unwrap(session.wrapped_key, f"session/{session.id}")
         for live in it.gateway.sessions.live():
-            live._file()
+            live._standing.file()
         assert (await (await it.another_client("full")).post("/api/v1/admin/vault/rotate")).status == 403
         assert id_
