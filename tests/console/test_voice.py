@@ -5,14 +5,18 @@ from __future__ import annotations
 import io
 import re
 import time
+from pathlib import Path
 
 import av
 import pytest
+from PIL import Image
 from playwright.async_api import expect
 
+from gateway.audio.voice_note import make_voice_note
 from gateway.events import Receipt
 from gateway.jid import JID
 from gateway.messages import PTT
+from tests.api.test_inbox import arrive, media, received
 from tests.console.conftest import Opens
 from tests.link.fake_link import FakeLink
 from tests.running import Running
@@ -20,6 +24,7 @@ from tests.running import Running
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 TO = "+237612345678"
+HELLO = Path(__file__).parents[2] / "gateway" / "examples" / "hello.mp3"
 
 
 def tell(link: FakeLink, kind: str, id_: str) -> None:
@@ -71,6 +76,49 @@ async def test_a_file_that_is_no_sound_is_refused_with_what_to_do(console: Opens
         await expect(shown.page.get_by_role("button", name="Send voice note")).to_be_disabled()
         assert all("415" in problem for problem in shown.problems), shown.problems
         shown.problems.clear()
+
+
+async def test_a_voice_note_that_arrived_is_heard_and_nobody_is_told(console: Opens, running: Running) -> None:
+    _, link = await running.linked("main")
+    note = make_voice_note(HELLO.read_bytes())
+    link.stored.media["/v/file"] = note.ogg
+    file = media(size=len(note.ogg))
+    await arrive(running, link, received(kind="ptt", text="", media=file, seconds=note.seconds, waveform=note.waveform))
+    async with console() as shown:
+        page = shown.page
+        await shown.go("messages")
+        await page.locator("button.row").first.click()
+        await page.get_by_role("button", name="Listen").click()
+        heard = page.get_by_role("group", name="Voice note from")
+        await expect(heard.locator("svg.bars rect")).to_have_count(64)
+        await expect(heard.locator("svg.bars rect.past").first).to_be_attached()
+        await heard.get_by_role("button", name="Pause").click()
+        await expect(heard.get_by_role("button", name="Play")).to_be_visible()
+    assert not [told for told in running.links.told if "read" in told.call]
+
+
+async def test_a_picture_that_arrived_is_shown_and_another_file_is_only_saved(console: Opens, running: Running) -> None:
+    _, link = await running.linked("main")
+    picture = io.BytesIO()
+    Image.new("RGB", (40, 30), "teal").save(picture, "PNG")
+    link.stored.media["/v/file"] = picture.getvalue()
+    await arrive(running, link, received("P1", kind="image", text="", media=media("image/png", "image", len(picture.getvalue()))))
+    async with console() as shown:
+        page = shown.page
+        await shown.go("messages")
+        await page.locator("button.row").first.click()
+        await page.get_by_role("button", name="Get the image").click()
+        drawn = page.get_by_role("img", name="The image from")
+        await expect(drawn).to_be_visible()
+        assert await drawn.evaluate("(image) => image.naturalWidth") == 40
+        await page.get_by_role("button", name="Close").click()
+        link.stored.media["/v/file"] = b"<script>document.title = 'gone'</script>"
+        page_in = media("text/html", "document", 40)
+        await arrive(running, link, received("D1", kind="document", text="", media=page_in, filename="a.html"))
+        await page.locator("button.row", has_text="document").first.click()
+        await page.get_by_role("button", name="Get the document").click()
+        await expect(page.get_by_role("link", name="Save it")).to_have_attribute("download", "a.html")
+        await expect(page.get_by_role("img", name="The document from")).to_have_count(0)
 
 
 async def test_a_failed_message_says_why_and_goes_out_again(console: Opens, running: Running) -> None:

@@ -6,7 +6,7 @@ import { attempt, busyButton, toast } from "./dialogs.js";
 import { h, option, show } from "./dom.js";
 import { duration, lapse, party, size, time, when } from "./format.js";
 import { icon } from "./icons.js";
-import { bars, ticks } from "./bubble.js";
+import { bars, ticks, voiceBubble } from "./bubble.js";
 import { bus, putMessage, sessionName, store } from "./store.js";
 import { writeDialog } from "./write.js";
 
@@ -16,6 +16,8 @@ export const glyph = "chat";
 export const example = () => ({ method: "POST", path: "/api/v1/messages", json: { to: "+447700900123", message: "Hello!" } });
 
 const KINDS = { text: "chat", audio: "mic", image: "image", video: "image", document: "file" };
+const FILES = new Set(["audio", "image", "video", "document", "sticker"]);
+const PICTURES = new Set(["image/jpeg", "image/png", "image/webp", "image/gif"]);     // what a browser draws and no program can hide in
 const STATUSES = ["pending", "sent", "delivered", "read", "played", "failed", "received"];
 
 export function mount(signal, [opened = ""]) {
@@ -138,7 +140,7 @@ function details(message, shown) {
   const incoming = message.direction === "in";
   return [
     h("div.parties", h("strong.big", party(message)), h("p.muted", `${incoming ? "to" : "from"} ${sessionName(message.session)}`)),
-    message.waveform ? h("div.still", icon("mic", 18), bars(message.waveform), h("span.mono", duration(message.seconds))) : null,
+    incoming && FILES.has(message.type) ? arrivedFile(message) : still(message),
     message.text ? h("blockquote", message.text) : null,
     message.status === "failed" ? failure(message) : null,
     incoming ? null : h("section", h("h3", "Timeline"), timeline(message)),
@@ -149,6 +151,28 @@ function details(message, shown) {
     incoming || store.me.scope === "read" ? null : h("footer",
       message.status === "failed" ? busyButton("button.primary", {}, () => resend(message, shown), icon("refresh", 16), "Send it again") : null,
       message.status === "pending" ? busyButton("button.danger", {}, () => cancel(message), icon("close", 16), "Cancel it") : null)];
+}
+
+function still({ waveform, seconds }) {
+  return waveform ? h("div.still", icon("mic", 18), bars(waveform), h("span.mono", duration(seconds))) : null;
+}
+
+/** What somebody sent, fetched from WhatsApp when asked for; nobody is told that it was heard or seen. */
+function arrivedFile(message) {
+  const sound = message.type === "audio";
+  const place = h("div.arrived", still(message), busyButton("button", {}, async () => {
+    const file = await get(`/api/v1/messages/${message.id}/media`, { accept: "*/*" });
+    show(place, sound ? voiceBubble({ waveform: message.waveform ?? [], seconds: message.seconds ?? 0, audio: file, at: message.created_at,
+      name: `Voice note from ${party(message)}` }).element : opened(message, file));
+    if (sound) place.querySelector("button.play").click();
+  }, icon(sound ? "play" : "download", 16), sound ? "Listen" : `Get the ${message.type}`));
+  return place;
+}
+
+function opened(message, file) {
+  const href = URL.createObjectURL(file);
+  return [PICTURES.has(file.type) ? h("img", { src: href, alt: `The ${message.type} from ${party(message)}` }) : null,
+    h("a.button", { href, download: message.filename || `${message.type}-${message.id.slice(0, 8)}` }, icon("download", 16), "Save it")];
 }
 
 function fact(name, value) {
