@@ -71,6 +71,17 @@ async def fan_out(it: World, readers: int) -> dict[str, Any]:
         stdout=asyncio.subprocess.PIPE, limit=1 << 24) for _ in range(PROCESSES)]
     spread: list[float] = []
     total: list[float] = []
+    beside: list[float] = []
+
+    async def ask_beside() -> None:
+        """What somebody else's request feels of it."""
+        while True:
+            asked = time.perf_counter()
+            async with it.http.get(it.client.url + "/healthz") as response:
+                await response.read()
+            beside.append(time.perf_counter() - asked)
+            await asyncio.sleep(0.005)
+
     try:
         for child in children:
             assert child.stdout is not None
@@ -78,6 +89,7 @@ async def fan_out(it: World, readers: int) -> dict[str, Any]:
                 await child.stdout.readline()
         busy = _cpu(it.process.pid)
         began = time.monotonic()
+        asking = asyncio.create_task(ask_beside())
         for number in range(EVENTS):
             caused = time.monotonic()
             await it.whatsapp("POST", f"/contacts/{contact_of(0, 0)}/send", {"to": phone_of(0), "text": f"fan-out {readers}.{number}"})
@@ -90,8 +102,10 @@ async def fan_out(it: World, readers: int) -> dict[str, Any]:
             spread += [at - first for at in times]
             total += [at - caused for at in times]
             await asyncio.sleep(0.3)
+        asking.cancel()
         cpu = (_cpu(it.process.pid) - busy)
-        return {"fan_out": milliseconds(spread), "from_whatsapp": milliseconds(total), "events": EVENTS,
+        return {"fan_out": milliseconds(spread), "from_whatsapp": milliseconds(total), "request_beside": milliseconds(beside),
+                "events": EVENTS,
                 "cpu_ms_per_event": round(cpu * 1000 / EVENTS, 1), "cpu_us_per_frame": round(cpu * 1e6 / EVENTS / readers, 1),
                 "took_seconds": round(time.monotonic() - began, 1)}
     finally:

@@ -12,6 +12,7 @@ from gateway.store.database import Transaction
 from gateway.store.journal import Event, Journal
 
 QUEUE = 1000            # events a reader may lag behind before it is let go
+AT_ONCE = 100           # readers woken in one turn of the event loop: thousands would hold up everybody else
 
 
 class SlowReader(Exception):
@@ -34,7 +35,8 @@ class Subscription:
         self._feed, self._after, self._wants = feed, after, wants
         self.scope, self.key_id = scope, key_id
         self._queue: deque[Event] = deque()
-        self._wake = asyncio.Event()
+        self.wake = asyncio.Event()
+        self.waits_to_be_woken = False
         self._ended: Exception | None = None
 
     def offer(self, event: Event) -> None:
@@ -43,11 +45,11 @@ class Subscription:
                 self.end(SlowReader(f"more than {QUEUE} events behind"))
                 return
             self._queue.append(event)
-            self._wake.set()
+            self._feed.wake_later(self)
 
     def end(self, why: Exception) -> None:
         self._ended = self._ended or why
-        self._wake.set()
+        self.wake.set()
 
     async def events(self, *, follow: bool = True) -> AsyncIterator[Event]:
         """Ends only without `follow`, after what is there already. Raises SlowReader, Stopping, Revoked, …"""
@@ -72,8 +74,8 @@ class Subscription:
                     yield event
             if self._ended is not None:
                 raise self._ended
-            self._wake.clear()
-            await self._wake.wait()
+            self.wake.clear()
+            await self.wake.wait()
 
 
 class Feed:
@@ -83,6 +85,8 @@ class Feed:
         self._subscriptions: set[Subscription] = set()
         self._listeners: list[Callable[[Event], None]] = []
         self._stopped = False
+        self._to_wake: deque[Subscription] = deque()
+        self._waking = False
 
     async def start(self) -> None:
         self.head = await self.journal.last()
@@ -96,8 +100,25 @@ class Feed:
         self.head = event.seq
         for subscription in self._subscriptions:
             subscription.offer(event)
+        if not self._waking:
+            self._wake_some()
         for listener in self._listeners:
             listener(event)
+
+    def wake_later(self, subscription: Subscription) -> None:
+        if not subscription.waits_to_be_woken:
+            subscription.waits_to_be_woken = True
+            self._to_wake.append(subscription)
+
+    def _wake_some(self) -> None:
+        """The first of them now, the others in turns of the loop in which everybody else has his, too."""
+        for _ in range(min(AT_ONCE, len(self._to_wake))):
+            subscription = self._to_wake.popleft()
+            subscription.waits_to_be_woken = False
+            subscription.wake.set()
+        self._waking = bool(self._to_wake)
+        if self._waking:
+            asyncio.get_running_loop().call_soon(self._wake_some)
 
     def listen(self, listener: Callable[[Event], None]) -> None:
         """A callback for every event, which must not block or raise (metrics, the webhooks' wake-up)."""

@@ -121,3 +121,30 @@ async def test_a_reader_that_is_ended_while_it_reads_the_past_gets_no_more_of_it
     feed.end_key("k")
     with pytest.raises(Revoked):
         await anext(events)
+
+
+async def test_many_readers_are_woken_in_turns_with_everybody_else(store: Store, feed: Feed) -> None:
+    got: list[int] = []
+
+    async def read(subscription: Subscription) -> None:
+        async for event in subscription.events():
+            got.append(event.data["n"])
+
+    count = 3 * module.AT_ONCE + 1
+    readers = [asyncio.create_task(read(feed.subscribe())) for _ in range(count)]
+    await asyncio.sleep(0)
+    await tell(store, feed, 1)
+    heard = []
+    while len(got) < count:
+        await asyncio.sleep(0)                          # a turn of ours
+        heard.append(len(got))
+    assert max(after - before for before, after in zip([0, *heard], heard, strict=False)) <= module.AT_ONCE
+    await tell(store, feed, 2)
+    await tell(store, feed, 3)                          # while some have not heard of the second yet
+    async with asyncio.timeout(5):
+        while len(got) < 3 * count:
+            await asyncio.sleep(0)
+    assert sorted(got) == [1] * count + [2] * count + [3] * count
+    for reader in readers:
+        reader.cancel()
+    await asyncio.gather(*readers, return_exceptions=True)
