@@ -327,7 +327,7 @@ EVOLUTION = Dialect(
     {"apikey": {"type": "apiKey", "in": "header", "name": "apikey"}}, Failure,
     calls=(
         Endpoint("POST", "/instance/create", create, "Create an instance", "full", Create, tag="Evolution API", answer=Created,
-                 status=201, errors=("session_exists", "session_limit", "pairing_failed"),
+                 status=201, errors=("session_exists", "session_limit", "pairing_failed", "not_supported"),
                  example={"instanceName": "main", "qrcode": True, "integration": "WHATSAPP-BAILEYS"}),
         Endpoint("GET", "/instance/connect/{instance}", connect, "The QR that waits, or the state once it is linked", "full",
                  query=ConnectQuery, tag="Evolution API", answer=Connection, errors=(*_NOT_FOUND, "pairing_failed")),

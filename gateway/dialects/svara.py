@@ -235,8 +235,8 @@ def _second(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-_SESSION, _MESSAGE = ("session_not_found",), ("session_not_found", "session_not_connected", "session_ambiguous", "no_session",
-                                              "invalid_recipient", "fetch_bad_url", "quota_exceeded")
+_SESSION, _MESSAGE = ("session_not_found",), ("bad_request", "session_not_found", "session_not_connected", "session_ambiguous",
+                                              "no_session", "invalid_recipient", "fetch_bad_url", "quota_exceeded")
 SVARA = Dialect(
     "svara", "Svara", ("/v1",), Style(), BEARER, Envelope, finish=rate_headers_always,
     calls=(

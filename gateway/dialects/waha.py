@@ -260,10 +260,11 @@ WAHA = Dialect(
     "waha", "WAHA", ("/api",), Style(), {"X-Api-Key": {"type": "apiKey", "in": "header", "name": "X-Api-Key"}}, Failure,
     calls=(
         Endpoint("POST", "/api/sessions", create, "Create a session, and start it", "full", Create, tag="WAHA", answer=Session,
-                 status=201, errors=("session_exists", "session_limit"), example={"name": "default", "start": True}),
+                 status=201, errors=("session_exists", "session_limit", "not_supported"), example={"name": "default", "start": True}),
         Endpoint("GET", "/api/sessions", list_, "List the sessions", query=ListQuery, tag="WAHA", answer=list[Session]),
         Endpoint("GET", "/api/sessions/{session}", get, "One session", tag="WAHA", answer=Session, errors=_NOT_FOUND),
-        Endpoint("DELETE", "/api/sessions/{session}", delete, "Stop, log out and delete a session", "full", tag="WAHA"),
+        Endpoint("DELETE", "/api/sessions/{session}", delete, "Stop, log out and delete a session", "full", tag="WAHA",
+                 produces=()),
         Endpoint("POST", "/api/sessions/{session}/start", start, "Start a session", "full", tag="WAHA", answer=Session,
                  status=201, errors=_NOT_FOUND),
         Endpoint("POST", "/api/sessions/{session}/stop", stop, "Stop a session; it stays linked", "full", tag="WAHA",
