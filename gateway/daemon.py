@@ -286,9 +286,8 @@ async def serve(settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
     sys.setswitchinterval(SWITCH_INTERVAL)
-    garbage.tame()
     keep_memory_private()
-    with state_folder(settings.state) as state:
+    with garbage.tamed(), state_folder(settings.state) as state:
         if finish_restore(state) is not None:
             log.warning("restore_finished", why="it was cut off", kept=str(state / "before-restore"))
         vault = load_vault(settings)

@@ -12,7 +12,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import structlog
@@ -23,18 +24,16 @@ SWEEP_SECONDS = 3600.0
 _FULL = 2                       # the oldest generation
 
 
-def tame() -> None:
-    """From now on. What was imported until now is never looked at again before a sweep. Idempotent."""
+@contextmanager
+def tamed() -> Iterator[None]:
+    """While the block runs. What was imported before is never looked at again before a sweep."""
     gc.freeze()
-    if _set_aside not in gc.callbacks:
-        gc.callbacks.append(_set_aside)
-
-
-def untame() -> None:
-    """As Python does it by itself."""
-    if _set_aside in gc.callbacks:
+    gc.callbacks.append(_set_aside)
+    try:
+        yield
+    finally:
         gc.callbacks.remove(_set_aside)
-    gc.unfreeze()
+        gc.unfreeze()
 
 
 def _set_aside(phase: str, info: dict[str, Any]) -> None:

@@ -23,9 +23,8 @@ def ring() -> weakref.ref[Node]:
 
 @pytest.fixture(autouse=True)
 def tamed() -> Iterator[None]:
-    garbage.tame()
-    yield
-    garbage.untame()
+    with garbage.tamed():
+        yield
 
 
 def test_what_survives_a_full_collection_is_not_looked_at_again() -> None:
@@ -67,6 +66,9 @@ async def test_the_sweep_comes_once_an_hour() -> None:
     assert slept == [garbage.SWEEP_SECONDS] * 3
 
 
-def test_taming_twice_is_taming_once() -> None:
-    garbage.tame()
-    assert gc.callbacks.count(garbage._set_aside) == 1
+def test_afterwards_everything_is_as_python_does_it() -> None:
+    callbacks = list(gc.callbacks)
+    with garbage.tamed():
+        assert len(gc.callbacks) == len(callbacks) + 1
+    assert gc.callbacks == callbacks
+    assert gc.get_freeze_count() == 0
