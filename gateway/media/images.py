@@ -14,7 +14,9 @@ THUMBNAIL_SIDE: Final = 72  # pixels on the long side, as WhatsApp's clients mak
 THUMBNAIL_BYTES: Final = 32 * 1024
 MAX_BYTES: Final = 16 << 20  # WhatsApp's own cap for images
 MAX_PIXELS: Final = 64_000_000  # decoded, that is 256 MB at worst; a PNG of 100 KB can hold it
+_STRIP_PIXELS: Final = 1_000_000  # a large image is shrunk a strip at a time: Pillow copies what it scales, some modes twice
 
+_ORIENTATION: Final = 0x0112  # EXIF's tag
 _FORMATS: Final = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "GIF": "image/gif"}
 
 
@@ -55,8 +57,8 @@ def inspect_image(data: bytes) -> ImageInfo:
         animated = bool(getattr(image, "is_animated", False))
         try:
             image.draft("RGB", (4 * THUMBNAIL_SIDE, 4 * THUMBNAIL_SIDE))  # JPEG only: decoded at a fraction of its size
-            turned = image.getexif().get(0x0112, 1) >= 5  # Orientation: rotated by a quarter, either way
-            thumbnail = make_thumbnail(ImageOps.exif_transpose(image))
+            turned = image.getexif().get(_ORIENTATION, 1) >= 5  # rotated by a quarter, either way
+            thumbnail = make_thumbnail(image)
         except Exception as error:
             raise MediaError("damaged", "The image is damaged.") from error
     if turned:
@@ -65,13 +67,14 @@ def inspect_image(data: bytes) -> ImageInfo:
 
 
 def make_thumbnail(image: Image.Image) -> bytes:
-    """A JPEG of at most `THUMBNAIL_SIDE` on its long side, transparency on white, without metadata.
+    """A JPEG of at most `THUMBNAIL_SIDE` on its long side, turned as EXIF says, transparency on white, without metadata.
 
     Shrinks `image` itself.
     """
-    if image.mode.startswith("I"):  # 16 bits a pixel: Pillow would clip, not scale
-        image = image.convert("I").point(lambda value: value / 256).convert("L")
-    small = image
+    exif = image.getexif()
+    small = _shrunk(image) if image.width * image.height > 2 * _STRIP_PIXELS else _plain(image)
+    small.getexif()[_ORIENTATION] = exif.get(_ORIENTATION, 1)
+    small = ImageOps.exif_transpose(small)
     small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
     if small.has_transparency_data:
         small = small.convert("RGBA")
@@ -85,6 +88,23 @@ def make_thumbnail(image: Image.Image) -> bytes:
         if out.tell() <= THUMBNAIL_BYTES:
             break
     return out.getvalue()
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """In a mode that can be scaled: one of 16 bits a pixel would be clipped."""
+    return image.convert("I").point(lambda value: value / 256).convert("L") if image.mode.startswith("I") else image
+
+
+def _shrunk(image: Image.Image) -> Image.Image:
+    """By a whole factor, to some times a thumbnail's size, without a second copy of all of it."""
+    width, height = image.size
+    factor = max(1, max(width, height) // (8 * THUMBNAIL_SIDE))
+    rows = max(1, _STRIP_PIXELS // (width * factor)) * factor
+    small = Image.new("RGBA", (-(-width // factor), -(-height // factor)))
+    for top in range(0, height, rows):
+        strip = _plain(image.crop((0, top, width, min(height, top + rows)))).convert("RGBA").reduce(factor)
+        small.paste(strip, (0, top // factor))
+    return small
 
 
 def _too_many_pixels() -> MediaError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -21,6 +21,9 @@ from gateway.media.images import inspect_image
 from gateway.media.sniff import MediaError, sniff
 from gateway.media.videos import gif_to_video, inspect_video
 from gateway.services.drafts import Draft
+
+T = TypeVar("T")
+PICTURES_AT_ONCE = 2            # and videos: a picture of a few kilobytes may need 256 MB while it is looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,7 @@ class Preparing:
     def __init__(self, settings: Settings, fetcher: Fetcher, transcoder: Transcoder) -> None:
         self._settings, self._fetcher, self._transcoder = settings, fetcher, transcoder
         self._limits = AudioLimits(max_bytes=settings.audio.max_bytes, max_seconds=settings.audio.max_seconds)
+        self._looking = asyncio.Semaphore(PICTURES_AT_ONCE)
         self._steps: dict[str, Callable[[Draft], Awaitable[Draft]]] = {
             "ptt": self._voice_note, "audio": self._audio_file, "image": self._image, "video": self._video,
             "document": self._document}
@@ -98,17 +102,21 @@ class Preparing:
         return msgspec.structs.replace(draft, data=audio.data, mimetype=audio.mimetype, seconds=audio.seconds)
 
     async def _image(self, draft: Draft) -> Draft:
-        image = await asyncio.to_thread(inspect_image, draft.data)
+        image = await self._look(inspect_image, draft.data)
         if image.animated and image.mimetype == "image/gif":        # as WhatsApp's own clients send them
-            moving = await asyncio.to_thread(gif_to_video, draft.data)
+            moving = await self._look(gif_to_video, draft.data)
             return await self._video(msgspec.structs.replace(draft, kind="video", data=moving, gif=True))
         return msgspec.structs.replace(draft, mimetype=image.mimetype, width=image.width, height=image.height,
                                        thumbnail=image.thumbnail)
 
     async def _video(self, draft: Draft) -> Draft:
-        video = await asyncio.to_thread(inspect_video, draft.data)
+        video = await self._look(inspect_video, draft.data)
         return msgspec.structs.replace(draft, mimetype=video.mimetype, seconds=video.seconds, width=video.width,
                                        height=video.height, thumbnail=video.thumbnail)
+
+    async def _look(self, inspect: Callable[[bytes], T], data: bytes) -> T:
+        async with self._looking:
+            return await asyncio.to_thread(inspect, data)
 
     async def _document(self, draft: Draft) -> Draft:
         if not draft.data:

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
 import zlib
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -48,12 +51,13 @@ def test_a_picture_is_measured_and_gets_a_thumbnail(kind: str) -> None:
     assert right[2] > 200 > 60 > right[0]
 
 
+@pytest.mark.parametrize("large", [False, True])
 @pytest.mark.parametrize(("orientation", "size"), [(1, (400, 200)), (3, (400, 200)), (6, (200, 400)), (8, (200, 400))])
-def test_the_camera_s_orientation_is_applied(orientation: int, size: tuple[int, int]) -> None:
+def test_the_camera_s_orientation_is_applied(orientation: int, size: tuple[int, int], large: bool) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    info = inspect_image(saved(halves(), "JPEG", exif=exif))
-    assert (info.width, info.height) == size
+    info = inspect_image(saved(halves(4000, 2000), "PNG", exif=exif) if large else saved(halves(), "JPEG", exif=exif))
+    assert (info.width, info.height) == ((size[0] * 10, size[1] * 10) if large else size)
     small = Image.open(io.BytesIO(info.thumbnail))
     assert (small.width > small.height) == (size[0] > size[1])
     first_is_red = {1: True, 3: False, 6: True, 8: False}[orientation]  # left, or top
@@ -106,6 +110,43 @@ def test_what_cannot_be_shown_is_refused(data: bytes, code: str) -> None:
         inspect_image(data)
     assert caught.value.code == code
     assert caught.value.text.endswith(".")
+
+
+LARGE = """
+import sys
+from pathlib import Path
+from gateway.media.images import inspect_image
+
+def peak():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) // 1024
+
+data, before = Path(sys.argv[1]).read_bytes(), peak()
+assert inspect_image(data).width == 8000
+print(peak() - before)
+"""
+
+
+@pytest.mark.parametrize(("mode", "at_most"), [("RGBA", 300), ("RGB", 300), ("L", 120), ("P", 120), ("I;16", 240)])
+def test_a_large_picture_needs_no_more_memory_than_its_pixels(tmp_path: Path, mode: str, at_most: int) -> None:
+    """64 megapixels in some hundred kilobytes: in a process of its own, what it needs at most."""
+    file = tmp_path / "large"
+    file.write_bytes(saved(Image.new(mode, (8000, 8000)), "PNG"))
+    run = subprocess.run([sys.executable, "-c", LARGE, str(file)], capture_output=True, text=True, timeout=60, check=True)
+    assert int(run.stdout) < at_most
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "I;16", "LA"])
+def test_a_large_picture_looks_as_a_small_one_does(mode: str) -> None:
+    picture = halves(2400, 1200).convert("L" if mode == "I;16" else mode)
+    if mode == "I;16":
+        picture = picture.convert("I").point(lambda value: value * 256).convert("I;16")
+    small = inspect_image(saved(halves().convert("L" if mode == "I;16" else mode), "PNG")).thumbnail
+    large = inspect_image(saved(picture, "PNG")).thumbnail
+    one, other = (Image.open(io.BytesIO(thumb)).convert("RGB") for thumb in (small, large))
+    assert one.size == other.size == (72, 36)
+    for at in ((10, 18), (60, 18)):
+        assert max(abs(a - b) for a, b in zip(one.getpixel(at), other.getpixel(at), strict=True)) < 12, mode
 
 
 @pytest.mark.parametrize("side", [8_001, 9_600, 60_000])
