@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import time
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,12 @@ async def test_nothing_is_lost_doubled_or_left_behind_whatever_goes_wrong(tmp_pa
     seed = int(os.environ.get("FIRE_SEED", "0")) or secrets.randbelow(1 << 31)
     plan = draw(seed, SESSIONS, SECONDS, gap=GAP, without=SLOW)
     print(f"FIRE_SEED={seed}")
-    async with fire(tmp_path, plan, gap=0.8, say=print) as it:
+    began = time.monotonic()
+
+    def say(text: str) -> None:
+        print(f"{time.monotonic() - began:.0f} s: {text}", flush=True)
+
+    async with fire(tmp_path, plan, gap=0.8, say=say) as it:
         if not it.disk:
             print("the disk is not filled: that needs root, for a small disk of its own")
             it.plan = draw(seed, SESSIONS, SECONDS, gap=GAP, without=SLOW | {"disk-full"})

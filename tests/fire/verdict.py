@@ -118,9 +118,9 @@ def _short(message: dict[str, Any]) -> dict[str, Any]:
 
 
 async def witnesses(fire: Fire) -> None:
-    """Readers and receiver get what there still is to get."""
+    """Readers and receiver get what there still is to get; a delivery that failed four times has its next try after two minutes."""
     head = 0
-    for _ in range(600):
+    for tries in range(1500):
         async with fire.world.client.stream("/api/v1/events") as events:
             async for number, _, _ in events:
                 head = int(number)
@@ -128,6 +128,9 @@ async def witnesses(fire: Fire) -> None:
         counts = (await fire.world.client.get(f"/api/v1/webhooks/{fire.webhook}")).body
         if all(reader.seen and reader.seen[-1] >= head for reader in fire.readers[:2]) and counts["waiting"] == 0:
             break
+        if tries % 50 == 49:
+            fire.say(f"events up to {head}; the readers are at {[reader.seen[-1:] for reader in fire.readers]}, for the webhook "
+                     f"{counts['waiting']} deliveries wait")
         await asyncio.sleep(0.2)
     if counts["waiting"] or counts["parked"]:
         fire.record.find(f"the webhook still has {counts['waiting']} waiting and {counts['parked']} parked deliveries")
