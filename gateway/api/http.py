@@ -28,6 +28,7 @@ log = structlog.get_logger("gateway.api")
 
 T = TypeVar("T")
 SMALL_BODY = 1 << 20
+MOST_FIELDS, MOST_ESCAPES = 1_000, 200_000      # of an urlencoded form, which is read before its sender is known: tens of milliseconds
 # NUL and other control characters have no meaning in a name, and NUL has none in a text: some of what reads them stops there.
 Words = Annotated[str, msgspec.Meta(pattern=r"^[^\x00]*$")]
 Line = Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f\x7f]*$")]
@@ -218,6 +219,9 @@ async def read_body(request: Request, limit: int, *, files: bool, forms: bool = 
 
 
 async def _urlencoded(headers: Headers, raw: bytes) -> Body:
+    if raw.count(b"&") > MOST_FIELDS or raw.count(b"%") > max(MOST_ESCAPES, len(raw) // 16):
+        raise GatewayError("bad_request", "The form has too many fields or escapes.")
+
     async def stream() -> Any:
         yield raw
         yield b""

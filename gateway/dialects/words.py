@@ -30,6 +30,7 @@ from gateway.store.messages import Message
 ACK_SECONDS = 20.0              # how long an answer waits for WhatsApp's acknowledgement
 _SERIALIZED = re.compile(r"(?:true|false)_[^_]+_([^_]+)(?:_[^_]+)?")
 _LONGEST_ID = 128
+_WHITE = b" \t\r\n\v\f"
 
 
 class Bearer:
@@ -87,7 +88,7 @@ def with_content(call: Call, draft: Draft, content: str | bytes, field: str) -> 
         if content[:5].lower() in ("http:", "https", "data:"):
             return msgspec.structs.replace(draft, url=content)
         try:
-            content = b64decode("".join(content.split()), validate=True)
+            content = b64decode(content.encode("ascii").translate(None, _WHITE), validate=True)
         except ValueError:
             raise InvalidField(field, f"{field}: a URL or base64 is needed", "fetch_bad_url") from None
     limit = call.gateway.preparing.max_bytes(draft.kind)

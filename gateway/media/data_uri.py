@@ -14,6 +14,7 @@ _HEAD = re.compile(
     rf'data:(?P<type>{_TOKEN}/{_TOKEN})?(?P<parameters>(?:; *{_TOKEN}=(?:"[^"]*"|[^;,"\s]*))*)(?P<base64>; *base64)?,',
     re.IGNORECASE,
 )
+_HEAD_CHARS = 2_048  # of the type and its parameters; megabytes of them would be read for seconds
 _PARAMETER = re.compile(rf'; *({_TOKEN})=(?:"([^"]*)"|([^;,"\s]*))')
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _NOT_IN_URI = re.compile(r"[^A-Za-z0-9%._~:/?@!$&'()*+,;=\[\]-]")
@@ -24,7 +25,7 @@ def parse_data_uri(uri: str, *, max_bytes: int) -> Fetched:
 
     The size is bounded before anything is decoded. Raises FetchError: `fetch_bad_url` or `fetch_too_large`.
     """
-    head = _HEAD.match(uri)
+    head = _HEAD.match(uri[:_HEAD_CHARS])
     if head is None:
         raise FetchError("fetch_bad_url", "That is not a data: URI of the form data:type/subtype;base64,….")
     body = uri[head.end() :]

@@ -23,6 +23,7 @@ from gateway.media.videos import gif_to_video, inspect_video
 from gateway.services.drafts import Draft
 
 T = TypeVar("T")
+LONG_URI = 1 << 20              # characters of a data: URI that are not decoded while everybody waits: some ways take seconds
 PICTURES_AT_ONCE = 2            # and videos: a picture of a few kilobytes may need 256 MB while it is looked at
 
 
@@ -77,7 +78,9 @@ class Preparing:
         """http, https or data: URIs. Raises GatewayError(fetch_…)."""
         try:
             if url[:5].lower() == "data:":
-                return parse_data_uri(url, max_bytes=max_bytes)
+                if len(url) < LONG_URI:
+                    return parse_data_uri(url, max_bytes=max_bytes)
+                return await asyncio.to_thread(parse_data_uri, url, max_bytes=max_bytes)
             return await self._fetcher.get(url, max_bytes=max_bytes)
         except FetchError as error:
             raise GatewayError(error.code, error.text) from error

@@ -129,16 +129,16 @@ def _settings_seeds() -> list[bytes]:
 class _Request:
     """As much of Starlette's as the body's reader looks at."""
 
-    def __init__(self, headers: dict[str, str], body: bytes, dice: random.Random) -> None:
+    def __init__(self, headers: dict[str, str], body: bytes, dice: random.Random, steps: tuple[int, ...] = (1, 7, 100, 4096)) -> None:
         from starlette.datastructures import Headers
 
         self.headers = Headers(headers)
-        self._body, self._dice = body, dice
+        self._body, self._dice, self._steps = body, dice, steps
 
     async def stream(self) -> Any:
         at = 0
         while at < len(self._body):
-            step = self._dice.choice((1, 7, 100, 4096))
+            step = self._dice.choice(self._steps)
             yield self._body[at:at + step]
             at += step
         yield b""
