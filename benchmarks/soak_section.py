@@ -43,8 +43,8 @@ def section(run: dict[str, Any] | None, reopening: dict[str, Any] | None, before
         f"one by one, all of them {done.get('cut', 0)} times at once and {done.get('refused', 0)} times for a while; sessions were linked anew "
         f"{done.get('relink', 0) + done.get('logout', 0)} times ({done.get('logout', 0)} of them after a log-out) and stopped and started "
         f"{done.get('reconnect', 0)} times; {run['visitors'].get('readers', 0)} readers of event streams came and went, "
-        f"{done.get('webhook deliveries', 0)} webhook deliveries were made. The store forgets what is older than 10 to 15 minutes, so that its "
-        "size settles within the run.\n",
+        f"{done.get('webhook deliveries', 0)} webhook deliveries were made. The store kept things for 10 to 15 minutes, so that its "
+        "size settles within the run, and what the daemon does hourly it did every minute (forgetting) or five (looking for cyclic garbage).\n",
         f"The state folder was on a memory disk, and the run was kept slow on purpose ({cpu:.0f} % of one core, sandbox and all), because "
         "others measured on the machine. It says nothing of speed.\n",
         "**Findings: " + ("none.**\n" if not run["findings"] else f"{len(run['findings'])}.**\n\n" + "\n".join(
