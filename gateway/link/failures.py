@@ -29,9 +29,12 @@ _TRY_LATER = {429, 500, 503}
 _STORE = ("database or disk is full", "database is locked")         # the session's keys are saved before the wire is touched
 
 
-def send_error(text: str) -> SendError:
-    """What `SendMessage` answered. An unknown sentence is certain: the ones that are not are few and known."""
+def send_error(text: str, *, perhaps_a_copy: bool = False) -> SendError:
+    """What `SendMessage` answered. An unknown sentence is certain: the ones that are not are few and known. `perhaps_a_copy`: the
+    connection was lost meanwhile, so the core may have sent the message twice, and it is the second one that was refused."""
     if code := _SERVER_ERROR.search(text):
+        if perhaps_a_copy:
+            return SendError("send_unconfirmed", f"{text}, after the connection was lost and the message sent again", certain=False)
         number = int(code[1])
         if number == 463:
             return SendError("account_restricted", text)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from gateway.events import ConnectFailed, LinkEvent, LoggedOut
+from gateway.events import Connected, ConnectFailed, Disconnected, LinkEvent, LoggedOut
 from gateway.jid import JID
 from gateway.link import failures, from_whatsapp, to_whatsapp
 from gateway.link.base import Account, LinkError, SendError, SessionFile
@@ -52,6 +52,7 @@ class NeonizeLink:
         self._uploads = asyncio.Semaphore(2)
         self._one_at_a_time = asyncio.Lock()
         self._handed_over: dict[bytes, asyncio.Future[bytes]] = {}
+        self._connections = 0                   # that began or ended: the core sends again what was on its way then
 
     # ------------------------------------------------------------------ the connection
 
@@ -107,6 +108,7 @@ class NeonizeLink:
         self._tell(meaning if meaning is not None else ConnectFailed(error))
 
     def _tell(self, event: LinkEvent) -> None:
+        self._connections += isinstance(event, (Connected, Disconnected))
         if self._sink is None:
             return
         try:
@@ -154,11 +156,17 @@ class NeonizeLink:
                 uploaded = await self._upload(session, *attached)
         payload = to_whatsapp.payload(message, secret, own=own.jid, uploaded=uploaded).SerializeToString()
         address = to_whatsapp.jid_bytes(to.non_ad())
-        answer = await self._hand_over(
-            secret, lambda: session.call("SendMessage", address, len(address), payload, len(payload)))
+        before = 0
+
+        def call() -> bytes:
+            nonlocal before
+            before = self._connections
+            return session.call("SendMessage", address, len(address), payload, len(payload))  # type: ignore[no-any-return]
+
+        answer = await self._hand_over(secret, call)
         sent = self._read("SendMessageReturnFunction", answer)
         if sent.Error:
-            raise failures.send_error(sent.Error)
+            raise failures.send_error(sent.Error, perhaps_a_copy=self._connections != before)
         return SendReceipt(sent.SendResponse.ID, sent.SendResponse.Timestamp)
 
     async def _hand_over(self, secret: bytes, call: Callable[[], bytes]) -> bytes:

@@ -106,6 +106,19 @@ async def test_a_refusal_is_certain(stage: RealStage) -> None:
         assert (error.code, error.certain, error.retry) == (told, True, retry)
 
 
+async def test_the_refusal_of_a_second_copy_says_nothing_of_the_first(stage: RealStage) -> None:
+    link, _ = await stage.connected()
+    await stage.fault("ack", mode="hold", times=1)
+    sending = asyncio.ensure_future(link.send(TO, Text("once"), os.urandom(32)))
+    id_ = await on_the_wire(stage)
+    await stage.fault("ack", mode="error", code=479, times=1)
+    await stage.break_device("drop")
+    failed = await failure(stage, sending)
+    assert (failed.code, failed.certain, failed.retry) == ("send_unconfirmed", False, False)
+    record = await stage.control.get(f"/messages/{id_}")
+    assert (record["copies"], record["decrypted"]) == (2, True)
+
+
 async def test_nobody_there_is_certain_and_leaves_no_trace(stage: RealStage) -> None:
     link, _ = await stage.connected()
     secret = os.urandom(32)
