@@ -148,7 +148,7 @@ def _left(run: dict[str, Any]) -> str:
     if count := run.get("left_at_whatsapp"):
         out += f" {count} more wait at WhatsApp for sessions that had come to an end."
     if lost := run.get("receipts_lost"):
-        out += f" {len(lost)} of ours {'is' if len(lost) == 1 else 'are'} told as sent for good: their receipts were lost or wait in the same ways."
+        out += f" {len(lost)} of ours {'is' if len(lost) == 1 else 'are'} told as sent for good: the receipts were lost, or wait, in the same ways."
     return out
 
 
