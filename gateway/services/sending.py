@@ -13,7 +13,7 @@ import contextlib
 import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -190,12 +190,17 @@ class Sender:
                 task = self._prepared_ahead(message)
                 if task is not None and task.done():
                     for later in following:
-                        if sum(map(_bytes_of, self._preparing.values())) < AHEAD_BYTES:
+                        if self._lying_ready((*heads, *following)) < AHEAD_BYTES:
                             self._prepared_ahead(later)
                     if await self._send_in_pace(message, task, now, waits):
                         return 0
                     break                           # the pace is the session's: nobody goes before
         return max(0.01, min(waits) - self._clock()) if waits else None
+
+    def _lying_ready(self, waiting: Iterable[Message]) -> int:
+        """Bytes of what is ready, and of what is being made so, as far as its size is known."""
+        known = {message.id: int(message.facts.get("size", 0)) for message in waiting}
+        return sum(max(_bytes_of(task), known.get(id_, 0)) for id_, task in self._preparing.items())
 
     def _prepared_ahead(self, message: Message) -> asyncio.Task[Prepared] | None:
         """Some at a time, so that one slow URL holds up its own chat only."""
