@@ -145,14 +145,14 @@ class Courier:
     async def _start_due(self, webhook: Webhook) -> float | None:
         """Starts what is due, as far as there is room. Seconds until something else will be; None: when woken."""
         now = self._clock()
-        due = await self._store.webhooks.due(webhook.id, now, 2 * AT_ONCE)
+        due = await self._store.webhooks.due(webhook.id, now, RETRY_SECONDS[-1], 2 * AT_ONCE)
         for delivery in [d for d in due if d.seq not in self._flying][:AT_ONCE - len(self._flying)]:
             task = asyncio.create_task(self._carry(webhook, delivery), name=f"delivery {delivery.id}")
             task.add_done_callback(lambda _: self._wake.set())
             self._flying[delivery.seq] = task
         if self._alarm is not None and self._alarm <= now:
             self._alarm = await self._store.webhooks.next_due(webhook.id, now)
-        return max(0.001, self._alarm - now) if self._alarm is not None else None
+        return min(max(0.001, self._alarm - now), RETRY_SECONDS[-1]) if self._alarm is not None else None
 
     def _land(self) -> None:
         """Raises what a delivery raised: the store could not be written."""
@@ -171,7 +171,10 @@ class Courier:
         if first is None:
             self._recover()                     # what failed is deleted, delivered by replay, or set aside
             return 0
-        if again := self._clock() >= self.retry_at:
+        now = self._clock()
+        if self.retry_at > now + RETRY_SECONDS[-1]:
+            self.retry_at = now                 # the clock was set back
+        if again := now >= self.retry_at:
             if await self._carry(webhook, first):
                 return 0
             tried, first = first, await self._store.webhooks.first(webhook.id, self._blamed)

@@ -52,7 +52,7 @@ _IN_LINE = "webhook_id = ? AND status <> 'delivered' AND next_at < 1e15"
 _HEADS = f"""FROM deliveries d WHERE {_IN_LINE} AND NOT EXISTS (
   SELECT 1 FROM deliveries e WHERE e.webhook_id = d.webhook_id AND e.chat = d.chat AND e.seq < d.seq
   AND e.status <> 'delivered' AND e.next_at < 1e15)"""
-_DUE = f"SELECT * {_HEADS} AND next_at <= ? ORDER BY seq LIMIT ?"
+_DUE = f"SELECT * {_HEADS} AND (next_at <= ? OR next_at > ?) ORDER BY seq LIMIT ?"
 _NEXT = f"SELECT min(next_at) {_HEADS} AND next_at > ?"
 _FIRST = f"SELECT * {_HEADS} AND seq NOT IN (SELECT value FROM json_each(?)) ORDER BY seq LIMIT 1"
 _OTHER = """SELECT * FROM deliveries d WHERE webhook_id = ? AND status = 'waiting' AND seq <> ?
@@ -120,9 +120,10 @@ class Webhooks:
     async def advance(self, tx: Transaction, webhook_id: str, position: int) -> None:
         await tx.execute("UPDATE webhooks SET position = max(position, ?) WHERE id = ?", position, webhook_id)
 
-    async def due(self, webhook_id: str, at: float, limit: int = 20) -> list[Delivery]:
-        """The first in line of every chat whose time has come."""
-        return [_delivery(row) for row in await self._database.all(_DUE, webhook_id, at, limit)]
+    async def due(self, webhook_id: str, at: float, longest: float, limit: int = 20) -> list[Delivery]:
+        """The first in line of every chat whose time has come. Nobody waits for more than `longest` seconds: a time that lies
+        further ahead was set by a clock that was set back since."""
+        return [_delivery(row) for row in await self._database.all(_DUE, webhook_id, at, at + longest, limit)]
 
     async def next_due(self, webhook_id: str, after: float = 0) -> float | None:
         """When the next of those that are not due yet will be."""

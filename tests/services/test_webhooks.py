@@ -194,6 +194,22 @@ async def test_a_receiver_that_stumbles_once_gets_the_delivery_a_second_later(wo
     assert await world.statuses() == ["delivered"]
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_clock_that_is_set_back_by_a_day_holds_up_no_delivery(world, restarted):
+    answers = iter([503])
+    world.receiver.reply = lambda request: next(answers, 200)
+    await world.hook()
+    await world.tell(1)
+    await world.settle()
+    assert world.receiver.taken == []
+    world.time.now -= 24 * HOUR
+    if restarted:
+        await world.restart()
+    await world.tell(2)
+    await world.settle()
+    assert numbers(world.receiver) == [1, 2]
+
+
 @pytest.mark.parametrize("how", ["refused", 503, 404, "silent"])
 async def test_a_receiver_that_was_down_for_an_hour_loses_nothing_and_gets_each_chat_in_order(world, how):
     """Also what came after everything else had failed for long, and with few requests while it was down."""
