@@ -445,9 +445,12 @@ class Fire:
         await self.receiver.up()
         if self.plan.seconds < SHORT_SECONDS:               # a delivery that has failed often waits for minutes by itself
             await self._ask("/api/v1/webhooks/deliveries/replay", {"webhook": self.webhook, "status": "waiting"})
-        for session in set(range(self.plan.sessions)) - self._ended:        # a second trouble may have come after somebody's help
-            if (await self.world.client.get(f"/api/v1/sessions/{self.sessions[session]}")).body["reason"] in UNTIL_RESTART.values():
-                await self._connect(session)
+        for _ in range(3):                      # a second trouble may have come after somebody's help, or be on its way
+            for session in set(range(self.plan.sessions)) - self._ended:
+                state = (await self.world.client.get(f"/api/v1/sessions/{self.sessions[session]}")).body
+                if state["reason"] in UNTIL_RESTART.values():
+                    await self._connect(session)
+            await asyncio.sleep(0.5)
         await self._all_connected([session for session, (_, how) in self.plan.ends.items() if how not in LASTING])
         await self._until_nothing_waits(180)        # what is queued on a session that ends like this would wait for somebody
         for session, (_, how) in self.plan.ends.items():

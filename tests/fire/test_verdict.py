@@ -12,7 +12,6 @@ from tests.fire.arrivals import arrivals, lost_receipt
 from tests.fire.harness import Fire, Record
 from tests.fire.plan import Plan
 from tests.fire.verdict import _doubles, held, may_fail
-from tests.fire.witness import Reader
 
 KILL = 100.0
 ONE = "in 0.1"
@@ -139,8 +138,3 @@ def test_a_leak_is_found(more: dict[str, float]) -> None:
     for name, extra in more.items():
         scene.record.final[name] += extra
     assert len(held(cast(Fire, scene))) == 1
-
-
-def test_a_reader_knows_how_often_it_came() -> None:
-    reader = Reader(lambda: cast(Any, None))
-    assert reader.comings == 0
