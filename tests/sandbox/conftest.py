@@ -7,7 +7,7 @@ import itertools
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,6 +159,27 @@ async def staged(folder: Path) -> AsyncIterator[Stage]:
 async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
     async with staged(tmp_path_factory.mktemp("stage")) as stage:
         yield stage
+
+
+def on_stage() -> tuple[Any, Any, Any]:
+    """The fixtures `sandbox`, `neonize` and `device` for a file whose tests share one stage."""
+
+    @pytest.fixture
+    def sandbox(stage: Stage) -> Iterator[Sandbox]:
+        yield stage.sandbox
+        stage.sandbox.world.faults.clear()
+        stage.sandbox.world.records.clear()
+        stage.sandbox.world.seen.clear()
+
+    @pytest.fixture
+    def neonize(stage: Stage) -> Neonize:
+        return stage.neonize
+
+    @pytest.fixture
+    def device(stage: Stage) -> LinkedDevice:
+        return stage.device
+
+    return sandbox, neonize, device
 
 
 @pytest.fixture

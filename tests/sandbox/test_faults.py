@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,27 +13,10 @@ from gateway.sandbox.compose import compose
 from gateway.sandbox.people import LinkedDevice
 from gateway.sandbox.server import Sandbox
 
-from .conftest import OWNER, SECONDS, Neonize, Stage, somebody
+from .conftest import OWNER, SECONDS, Neonize, on_stage, somebody
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest.fixture
-def sandbox(stage: Stage) -> Iterator[Sandbox]:
-    yield stage.sandbox
-    stage.sandbox.world.faults.clear()
-    stage.sandbox.world.records.clear()
-    stage.sandbox.world.seen.clear()
-
-
-@pytest.fixture
-def neonize(stage: Stage) -> Neonize:
-    return stage.neonize
-
-
-@pytest.fixture
-def device(stage: Stage) -> LinkedDevice:
-    return stage.device
+sandbox, neonize, device = on_stage()
 
 
 async def test_a_message_whose_ack_was_lost_arrives_twice_and_is_read_once(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,28 +11,11 @@ from gateway.sandbox.compose import compose
 from gateway.sandbox.people import LinkedDevice
 from gateway.sandbox.server import Sandbox
 
-from .conftest import OWNER, SECONDS, Neonize, Stage, link, somebody
+from .conftest import OWNER, SECONDS, Neonize, link, on_stage, somebody
 
 THIRD = "15550003333"
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest.fixture
-def sandbox(stage: Stage) -> Iterator[Sandbox]:
-    yield stage.sandbox
-    stage.sandbox.world.faults.clear()
-    stage.sandbox.world.records.clear()
-    stage.sandbox.world.seen.clear()
-
-
-@pytest.fixture
-def neonize(stage: Stage) -> Neonize:
-    return stage.neonize
-
-
-@pytest.fixture
-def device(stage: Stage) -> LinkedDevice:
-    return stage.device
+sandbox, neonize, device = on_stage()
 
 
 async def test_every_member_reads_a_group_message_and_can_answer(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Iterator
 
 import pytest
 
@@ -14,27 +13,10 @@ from gateway.sandbox.media import unseal
 from gateway.sandbox.people import Behaviour, LinkedDevice
 from gateway.sandbox.server import Sandbox
 
-from .conftest import OWNER, SECONDS, Neonize, Stage, somebody
+from .conftest import OWNER, SECONDS, Neonize, on_stage, somebody
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest.fixture
-def sandbox(stage: Stage) -> Iterator[Sandbox]:
-    yield stage.sandbox
-    stage.sandbox.world.faults.clear()
-    stage.sandbox.world.records.clear()
-    stage.sandbox.world.seen.clear()
-
-
-@pytest.fixture
-def neonize(stage: Stage) -> Neonize:
-    return stage.neonize
-
-
-@pytest.fixture
-def device(stage: Stage) -> LinkedDevice:
-    return stage.device
+sandbox, neonize, device = on_stage()
 
 
 async def test_texts_arrive_in_order_and_their_receipts_come_back(
