@@ -59,7 +59,8 @@ async def capacity(it: World, sessions: list[str], kind: str, seconds: float, og
     async def client() -> None:
         nonlocal accepted
         while time.perf_counter() < end:
-            accepted += (await ask(it, sessions, kind, next(numbers), ogg)).status == 202
+            answer = await ask(it, sessions, kind, next(numbers), ogg)
+            accepted += answer.status == 202
 
     began = time.perf_counter()
     await asyncio.gather(*(client() for _ in range(CLIENTS)))
