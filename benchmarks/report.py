@@ -132,7 +132,7 @@ def voice_notes(run: dict[str, Any]) -> list[str]:
             table((f"{columns[0]}", "ratio", "target"), [(what, f"{ratio:.2f}", f"{limit:.2f}: {verdict(ratio, limit)}")
                                                         for what, ratio, limit in targets]),
             f"To ffmpeg without `-application voip`, which then is CELT and cheaper: "
-            f"×{ours / first['ffmpeg, 48 kHz 64 kbit/s']:.2f}. See [voice.md](voice.md).\n", "![](plots/voice.svg)\n"]
+            f"×{ours / first[voice.PLAIN]:.2f}. See [voice.md](voice.md).\n", "![](plots/voice.svg)\n"]
 
 
 def _grouped(found: list[str]) -> str:

@@ -40,6 +40,9 @@ OURS, NATIVE_INPUT = "voice note (ours): waveform, report", "voice note (ours), 
 ENCODING = "encode alone, our settings, in process"
 COMMON = "ffmpeg, 48 kHz 64 kbit/s voip (the common way)"
 BAILEYS = "the common way + Baileys' waveform (node)"
+PLAIN, AS_OURS = "ffmpeg, 48 kHz 64 kbit/s", "ffmpeg, our settings"
+SHORT = {OURS: "ours", NATIVE_INPUT: "ours, native in", ENCODING: "encode alone", COMMON: "ffmpeg voip", PLAIN: "ffmpeg audio",
+         AS_OURS: "ffmpeg as ours", BAILEYS: "Baileys' way"}
 RATE = 44_100
 
 # What Baileys does for the picture: decode the finished file again, in JavaScript and WebAssembly.
@@ -120,8 +123,8 @@ def contenders(source: Path, baileys: Path | None) -> dict[str, Callable[[], obj
             run("-ar", "48000", "-b:a", "64k", "-application", "voip")
 
         rows[COMMON] = common
-        rows["ffmpeg, 48 kHz 64 kbit/s"] = lambda: run("-ar", "48000", "-b:a", "64k")
-        rows["ffmpeg, our settings"] = lambda: run(
+        rows[PLAIN] = lambda: run("-ar", "48000", "-b:a", "64k")
+        rows[AS_OURS] = lambda: run(
             "-ar", "16000", "-b:a", "24k", "-application", "voip", "-compression_level", "6"
         )
         node = shutil.which("node")
@@ -165,9 +168,13 @@ async def run(given: argparse.Namespace) -> dict[str, Any]:
             source.write_bytes(mp3(seconds))
             column = measure(contenders(source, given.baileys), given.rounds)
             result[f"{seconds} s MP3"] = {name: {part: round(value, 1) for part, value in row.items()} for name, row in column.items()}
-    plot.bars(PLOTS / "voice.svg", "A voice note of a 15 s MP3, wall time", "ms", {
-        name: row["wall_ms"] for name, row in result["15 s MP3"].items()})
+    draw(result["15 s MP3"])
     return result
+
+
+def draw(column: dict[str, dict[str, float]]) -> None:
+    plot.bars(PLOTS / "voice.svg", "A voice note of a 15 s MP3, wall time", "ms", {
+        SHORT[name]: row["wall_ms"] for name, row in column.items()})
 
 
 def version(program: str, option: str) -> str:
