@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -64,13 +65,20 @@ class Page(Strict):
 
 
 async def shape(call: Call, live: LiveSession) -> SessionShape:
-    store = call.gateway.store
+    (one,) = await shapes(call, [live])
+    return one
+
+
+async def shapes(call: Call, lives: Sequence[LiveSession]) -> list[SessionShape]:
     now = call.gateway.clock()
-    sent, _ = await store.messages.sent_between(live.session.id, now - 3600, now)
+    traffic = await call.gateway.store.messages.traffic([live.session.id for live in lives], now - 3600, now)
+    return [_shape(live, *traffic[live.session.id]) for live in lives]
+
+
+def _shape(live: LiveSession, queued: int, sent: int) -> SessionShape:
     pace = live.pace
     pacing = {"messages_per_hour": pace.messages_per_hour, "min_gap_seconds": pace.min_gap_seconds,
               "recording_presence": pace.recording_presence, "quiet_hours": pace.quiet_hours, "sent_last_hour": sent}
-    queued = await store.messages.queued(live.session.id)
     return msgspec.convert({**public(live), "pacing": pacing, "queued": queued}, SessionShape)
 
 
@@ -120,7 +128,7 @@ async def list_(call: Call) -> Response:
                    and page.status in (None, live.state.status.value)), key=_place)
     rest = [live for live in mine if _place(live) > after]
     last = rest[page.limit - 1] if len(rest) > page.limit else None
-    return call.answer(SessionList(sessions=[await shape(call, live) for live in rest[:page.limit]],
+    return call.answer(SessionList(sessions=await shapes(call, rest[:page.limit]),
                                    next_cursor=_to_cursor(_place(last)) if last else None))
 
 

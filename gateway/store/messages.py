@@ -65,7 +65,10 @@ _QUEUE = f"SELECT {_LISTED} FROM messages WHERE session_id = ? AND direction = '
 _HEADS = f"""SELECT {_LISTED} FROM messages WHERE seq IN (SELECT min(seq) FROM messages
 WHERE session_id = ? AND direction = 'out' AND stage <> 'done' GROUP BY chat) ORDER BY seq LIMIT ?"""
 _SENDING = f"SELECT {_LISTED} FROM messages WHERE session_id = ? AND direction = 'out' AND stage = 'sending' ORDER BY seq"
-_QUEUED = "SELECT count(*) FROM messages WHERE session_id = ? AND direction = 'out' AND stage <> 'done'"
+_TRAFFIC = """SELECT s.value AS session_id,
+(SELECT count(*) FROM messages WHERE session_id = s.value AND direction = 'out' AND stage <> 'done') AS queued,
+(SELECT count(*) FROM messages WHERE session_id = s.value AND direction = 'out' AND handed_at > ? AND handed_at <= ?
+ AND sent_at IS NOT NULL) AS sent FROM json_each(?) s"""
 _UNDONE = f"SELECT {_LISTED} FROM messages WHERE direction = 'out' AND stage <> 'done' ORDER BY seq"
 _OF_WA_ID = f"SELECT {_LISTED} FROM messages WHERE session_id = ? AND wa_id = ? AND direction = ?"
 _SENT_BETWEEN = """SELECT count(*) AS n, min(handed_at) AS first FROM messages
@@ -130,9 +133,10 @@ class Messages:
         """Those of stage `sending`: after a restart, what the last process was about."""
         return [_message(row) for row in await self._database.all(_SENDING, session_id)]
 
-    async def queued(self, session_id: str) -> int:
-        row = await self._database.one(_QUEUED, session_id)
-        return int(row[0]) if row else 0
+    async def traffic(self, session_ids: Sequence[str], after: float, until: float) -> dict[str, tuple[int, int]]:
+        """Of each of the sessions: how many messages wait, and how many were sent between these times."""
+        rows = await self._database.all(_TRAFFIC, after, until, json.dumps(list(session_ids)))
+        return {row["session_id"]: (row["queued"], row["sent"]) for row in rows}
 
     async def undone(self) -> list[Message]:
         return [_message(row) for row in await self._database.all(_UNDONE)]

@@ -10,7 +10,7 @@ ALL_THE_TIME = {
     "queue": (messages._QUEUE, ("s", 6)),
     "heads": (messages._HEADS, ("s", 200)),
     "sending": (messages._SENDING, ("s",)),
-    "queued": (messages._QUEUED, ("s",)),
+    "traffic": (messages._TRAFFIC, (0, 1, '["s"]')),
     "of_wa_id": (messages._OF_WA_ID, ("s", "3EB0", "out")),
     "sent_between": (messages._SENT_BETWEEN, ("s", 0, 1)),
     "knows_chat": (messages._KNOWN_CHAT, ("o", "s", "c")),

@@ -178,6 +178,7 @@ async def test_what_was_handed_over_and_taken_is_counted_for_the_pace(store):
     assert await store.messages.sent_between("s", 1001.0, 1002.0) == (1, 1002.0)
     assert await store.messages.sent_between("s", 999.0, 1001.5) == (1, 1001.0)
     assert await store.messages.sent_between("other", 0.0, 1002.0) == (0, None)
+    assert await store.messages.traffic(["s", "other"], 1001.0, 1002.0) == {"s": (1, 1), "other": (0, 0)}      # m0 waits
     assert await store.messages.count("s") == 2
 
 
