@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import plot
-from tests.soak.judge import MB_PER_OPENING, WARM_UP
+from tests.soak.judge import MB_PER_OPENING, WARM_UP, slope, warm
 
 A_DAY = 20                  # messages that a session sends on a day, to say how long a life the run is
 NAMES = {"rss_mb": "resident memory, MB", "threads": "threads", "other_fds": "descriptors, without session files'",
@@ -56,7 +56,7 @@ def section(run: dict[str, Any] | None, reopening: dict[str, Any] | None, before
         "median over pairs) goes up too. Peaks do not count, and neither does what shrinks. "
         f"Of memory {MB_PER_OPENING:g} MB is allowed for each time the core opens a session ({_openings(run)} in what is judged).\n",
         "Where memory is, as medians in the same way:\n",
-        _parts(run["trends"])]
+        _parts(run["trends"]), _whence(run, reopening)]
     if reopening:
         out += ["### Reopening a session\n", _reopening(reopening, before)]
     return "\n".join(part for part in out if part)
@@ -86,6 +86,19 @@ def _parts(trends: dict[str, dict[str, Any]]) -> str:
     rows = [f"| {title} | {it['first']:g} | {it['last']:g} | {it['grew']:+g} | {it['slope_per_hour']:+g} |"
             for name, title in PARTS.items() if (it := trends.get(name))]
     return "| | first fifth | last fifth | grew | an hour |\n|---|---|---|---|---|\n" + "\n".join(rows) + "\n"
+
+
+def _whence(run: dict[str, Any], reopening: dict[str, Any] | None) -> str:
+    """Whether it slows down, and what of the growth is known."""
+    points = [(sample["at"], sample["rss_mb"]) for sample in warm(run["samples"])]
+    halves = [slope(half) * 3600 for half in (points[:len(points) // 2], points[len(points) // 2:])]
+    told = f"Resident memory went {halves[0]:+.1f} MB an hour in the first half of what is judged and {halves[1]:+.1f} in the second. "
+    if reopening:
+        each = reopening["per_opening"]["rss_mb"]
+        told += f"{_openings(run)} openings at {each:.2f} MB (below) are {_openings(run) * each:.1f} MB. "
+    sent = sum(count for name, count in run["done"].items() if name.startswith("sent "))
+    days = sent / max(0.1, run["ran_minutes"]) * 60 / run["sessions"] / A_DAY
+    return told + f"An hour of the run has the messages of {days:.0f} days of sessions that send {A_DAY} a day.\n"
 
 
 def _reopening(now: dict[str, Any], before: dict[str, Any] | None) -> str:
