@@ -63,7 +63,10 @@ async def test_connections_beyond_the_limit_make_the_oldest_go(tmp_path: Path) -
         with Crowd(it.address, 14) as answered:
             await visited(it, answered, 3000, WHOLE)
             assert fds + 400 < it.fds() <= fds + 503
-            assert 2500 <= answered.gone() <= 2600
+            async with asyncio.timeout(20):
+                while answered.gone() < 2500:       # some are let go and have not heard of it
+                    await asyncio.sleep(0.05)
+            assert answered.gone() <= 2600
         print(f"before {rss:.0f} MB; afterwards {await it.settles(fds + 3, rss + 30)}")
         assert it.tracebacks() == []
 
