@@ -10,7 +10,6 @@ place in line as long as the receiver takes nothing else; once it does, the deli
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from functools import partial
 import structlog
 
 from gateway.media.fetch import FetchError, Posted
+from gateway.services.waiting import wait
 from gateway.services.webhook_formats import Formatter
 from gateway.store.database import Transaction
 from gateway.store.journal import Event
@@ -39,12 +39,6 @@ Post = Callable[[str, bytes, Mapping[str, str]], Awaitable[Posted]]
 """(url, body, headers). Raises FetchError."""
 Wait = Callable[[asyncio.Event, float | None], Awaitable[None]]
 """Until the event is set, or so many seconds have passed."""
-
-
-async def wait(wake: asyncio.Event, seconds: float | None) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await wake.wait()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ left, and it is sent again; an id means it may have, and receipts under that id 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import random
 import time
@@ -29,6 +28,7 @@ from gateway.services.ledger import Ledger
 from gateway.services.pacing import HOUR, Pace
 from gateway.services.preparing import Prepared
 from gateway.services.storing import is_storage, until_stored
+from gateway.services.waiting import wait
 from gateway.store.database import Transaction
 from gateway.store.messages import Message, Messages
 from gateway.store.store import Store
@@ -113,9 +113,7 @@ class Sender:
         """No new send; the one under way may end within the time."""
         self._stopping = True
         self._wake.set()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(grace_seconds):
-                await self._idle.wait()
+        await wait(self._idle, grace_seconds)
 
     # ------------------------------------------------------------------ the loop
 
@@ -145,9 +143,7 @@ class Sender:
             pause = await self._step() if self._connected else None
             self._failures = 0
             if pause != 0:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(pause):
-                        await self._wake.wait()
+                await wait(self._wake, pause)
 
     async def _recover(self) -> None:
         """What was being handed over when the last process ended."""

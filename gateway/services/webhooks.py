@@ -14,8 +14,9 @@ import structlog
 from gateway.errors import GatewayError, InvalidField
 from gateway.media.fetch import Fetcher, Posted
 from gateway.media.urls import parse_url
-from gateway.services.courier import RETRY_SECONDS, TIMEOUT_SECONDS, Courier, Wait, wait
+from gateway.services.courier import RETRY_SECONDS, TIMEOUT_SECONDS, Courier, Wait
 from gateway.services.feed import Feed
+from gateway.services.waiting import wait
 from gateway.services.webhook_formats import FORMATS, Formatter
 from gateway.store.journal import TYPES, Event
 from gateway.store.keys import Key
