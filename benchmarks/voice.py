@@ -35,6 +35,7 @@ from gateway.audio.encode import OpusEncoder
 from gateway.audio.limits import AudioLimits
 from gateway.audio.profiles import NATIVE
 from gateway.audio.voice_note import make_voice_note
+from gateway.services import memory
 
 OURS, NATIVE_INPUT = "voice note (ours): waveform, report", "voice note (ours), already native"
 ENCODING = "encode alone, our settings, in process"
@@ -161,6 +162,7 @@ def _cpu() -> float:
 
 
 async def run(given: argparse.Namespace) -> dict[str, Any]:
+    memory.keep_small()                     # as the daemon does
     result: dict[str, Any] = {"rounds": given.rounds, "ffmpeg": version("ffmpeg", "-version"), "node": version("node", "--version")}
     with tempfile.TemporaryDirectory() as folder:
         for seconds in (15, 60):

@@ -287,6 +287,7 @@ async def serve(settings: Settings) -> int:
         loop.add_signal_handler(number, on_signal)
     sys.setswitchinterval(SWITCH_INTERVAL)
     keep_memory_private()
+    memory.keep_small()
     with garbage.tamed(), state_folder(settings.state) as state:
         if finish_restore(state) is not None:
             log.warning("restore_finished", why="it was cut off", kept=str(state / "before-restore"))

@@ -23,6 +23,7 @@ import re
 import threading
 import time
 import uuid
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -42,7 +43,7 @@ _LOST = re.compile("websocket|socket is closed|handler queue loop|autoreconnect"
 """Lines about a connection that went away: told as an event, logged once, by the session; here they would come by the dozen."""
 _NUMBER = re.compile(r"\d{7,}")
 _kept: list[object] = []
-"""Every function the core was given. Goroutines may still hold one when its session is long gone."""
+"""Every function the core was given. Goroutines may still hold one when its session is long gone; it does nothing then."""
 
 
 class NotRunning(Exception):
@@ -171,8 +172,8 @@ class CoreSession:
     def _run(self) -> None:
         library = self.core.library
         binder = library.binder
-        handed = (binder.func_string(self._qr), binder.func_string(self._status), binder.func_callback_bytes(self._event),
-                  binder.func_callback_bytes2(self._log))
+        handed = (binder.func_string(_weakly(self._qr)), binder.func_string(_weakly(self._status)),
+                  binder.func_callback_bytes(_weakly(self._event)), binder.func_callback_bytes2(_weakly(self._log)))
         _kept.append(handed)
         properties, proxy = self.core.device_properties, self.core.proxy
         error = ""
@@ -234,6 +235,17 @@ class CoreSession:
             if level >= logging.WARNING:
                 level = logging.DEBUG if _LOST.search(entry.Message) else level
                 core_log.log(level, "%s: %s: %s", self.label, entry.Name, _presentable(entry.Message))
+
+
+def _weakly(method: Callable[..., None]) -> Callable[..., None]:
+    """What is kept for ever must not keep the session."""
+    reference = weakref.WeakMethod(method)
+
+    def call(*arguments: Any) -> None:
+        if (alive := reference()) is not None:
+            alive(*arguments)
+
+    return call
 
 
 def _presentable(text: str) -> str:

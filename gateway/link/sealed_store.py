@@ -38,7 +38,8 @@ REST_SECONDS, TRIES = 1.0, 100
 #   _synchronous  go-sqlite3 sets NORMAL otherwise, and in WAL that syncs at checkpoints only: the last commits would be lost
 #   _journal_mode one sync a commit, and readers do not block
 #   _txlock       no read transaction that fails when it wants to write; with _busy_timeout, no "database is locked"
-_DSN = "?vfs={}&_foreign_keys=on&_busy_timeout=10000&_txlock=immediate&_journal_mode=WAL&_synchronous=FULL&z="
+#   _cache_size   in KiB: 2 MB otherwise, for each of the two or three connections that the core keeps for a session
+_DSN = "?vfs={}&_foreign_keys=on&_busy_timeout=10000&_txlock=immediate&_journal_mode=WAL&_synchronous=FULL&_cache_size=-256&z="
 
 _installed: dict[Path, SealedStore] = {}        # for ever: SQLite holds pointers into the VFS
 _install_lock = threading.Lock()

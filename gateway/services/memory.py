@@ -1,7 +1,10 @@
-"""Gives back to the system what the C library keeps of freed memory.
+"""Keeps the C library from keeping what was freed.
 
-glibc has an arena a thread, grows each to its worst moment and does not shrink it by itself; with a thread a call, that is tens of
-megabytes after a busy day which nothing uses. Measured in docs/reliability.md."""
+glibc has an arena a thread, up to eight a core, grows each to its worst moment and does not shrink it by itself; with a thread a
+call, that is tens of megabytes after a busy day which nothing uses. So there are few arenas, large blocks (sound, pictures) are
+mapped by themselves and go back when they are freed, and now and then the rest is given back. Measured in docs/reliability.md.
+
+Source: mallopt(3), malloc_trim(3)."""
 
 from __future__ import annotations
 
@@ -10,6 +13,15 @@ import ctypes
 from collections.abc import Awaitable, Callable
 
 EVERY_SECONDS = 300.0
+ARENAS = 2                      # few wait for one: most of the time a thread holds the GIL
+LARGE = 256 * 1024              # bytes
+_M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
+
+
+def keep_small() -> bool:
+    """To be called before there are threads. Whether there is such a C library."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    return mallopt is not None and bool(mallopt(_M_ARENA_MAX, ARENAS)) and bool(mallopt(_M_MMAP_THRESHOLD, LARGE))
 
 
 def trimmer() -> Callable[[], object] | None:

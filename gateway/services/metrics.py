@@ -35,7 +35,7 @@ log = structlog.get_logger("gateway.metrics")
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 LAG_EVERY_SECONDS = 1.0
 _STEPS = ("accepted", "sent", "delivered", "read", "played")
-_REMEMBERED = 20_000            # messages whose last step is known
+_REMEMBERED = 5_000            # messages whose last step is known
 OUTCOMES = ("accepted", "sent", "delivered", "read", "played", "failed")
 KINDS = ("text", "ptt", "audio", "image", "video", "document", "reaction", "revoke", "sticker", "location", "contact", "other")
 # Sound formats that people send, as FFmpeg names their decoders' families; the rest is "other".

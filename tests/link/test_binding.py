@@ -8,6 +8,7 @@ import gc
 import logging
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -285,17 +286,24 @@ def test_a_handler_that_fails_is_logged_and_the_next_event_comes(
     assert "a handler of the core's event failed" in caplog.text
 
 
-def test_what_the_core_may_call_outlives_its_session(core: Core, go: Go) -> None:
+def test_what_the_core_may_call_outlives_its_session_but_does_not_keep_it(core: Core, go: Go) -> None:
     heard: list[str] = []
     one, opened = live(core, go, on_log=lambda _level, text: heard.append(text))
-    one.stop()
-    go.open.clear()
     address = ctypes.cast(opened.log, ctypes.c_void_p).value
     entry = N.LogEntry(Message="from a goroutine", Level="WARN", Name="Client").SerializeToString()
+    kept = BINDER.func_callback_bytes2(address)
+    kept(ctypes.cast(ctypes.c_char_p(entry), ctypes.c_void_p), len(entry))
+    assert heard == ["from a goroutine"]
+    one.stop()
+    go.open.clear()
+    gone = weakref.ref(one)
     del one, opened
-    gc.collect()
-    late = BINDER.func_callback_bytes2(address)
-    late(ctypes.cast(ctypes.c_char_p(entry), ctypes.c_void_p), len(entry))
+    deadline = time.monotonic() + 10
+    while gone() is not None and time.monotonic() < deadline:       # the session's thread is just ending
+        gc.collect()
+        time.sleep(0.01)
+    assert gone() is None
+    kept(ctypes.cast(ctypes.c_char_p(entry), ctypes.c_void_p), len(entry))
     assert heard == ["from a goroutine"]
 
 

@@ -130,3 +130,21 @@ def test_go_may_be_writing_meanwhile_and_what_it_committed_is_there(tmp_path: Pa
     assert told["done"] == told["rows"] >= 60
     assert told["refused"] > 0 or told["left"] > 0          # it was closed in the midst of it, or never came to rest
     assert told["problems"] == told["failures"] == []
+
+
+def test_what_the_core_keeps_in_memory_for_a_session_is_small(tmp_path: Path) -> None:
+    told = run(code("""
+        go_schema(store.dsn(path)); put_device(path); go_client(store.dsn(path))
+        for number in range(2500): assert go_put(f"{number}{'0' * 100}") == ""
+        status, now, most, seen = store.library.sqlite3_db_status, C.c_int(), C.c_int(), []
+        status.argtypes = [C.c_void_p, C.c_int, C.c_void_p, C.c_void_p, C.c_int]
+        for handle in list(store._vfs.cores._handles.values()):
+            assert status(handle, 1, C.byref(now), C.byref(most), 0) == 0       # SQLITE_DBSTATUS_CACHE_USED
+            cache = now.value
+            assert status(handle, 4, C.byref(now), C.byref(most), 0) == 0       # SQLITE_DBSTATUS_LOOKASIDE_HIT
+            seen.append([cache, most.value])
+        tell(seen=seen)
+    """), tmp_path)
+    assert (tmp_path / "x.db").stat().st_size > 500_000
+    assert max(cache for cache, _ in told["seen"]) > 100_000        # it is used
+    assert all(cache < 400_000 and lookaside == 0 for cache, lookaside in told["seen"])

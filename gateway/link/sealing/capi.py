@@ -14,6 +14,7 @@ from pathlib import Path
 OK, BUSY, FULL, CANTOPEN, NOTADB, ROW, DONE = 0, 5, 13, 14, 26, 100, 101
 IOERR_READ, IOERR_SHORT_READ, IOERR_WRITE, IOERR_CLOSE, IOERR_DATA = 266, 522, 778, 4106, 8202
 
+CONFIG_LOOKASIDE = 13
 OPEN_READONLY, OPEN_READWRITE, OPEN_CREATE, OPEN_URI, OPEN_FULLMUTEX = 0x1, 0x2, 0x4, 0x40, 0x10000
 OPEN_MAIN_DB, OPEN_MAIN_JOURNAL, OPEN_WAL = 0x100, 0x800, 0x80000
 OPEN_TEMPORARY = 0x200 | 0x400 | 0x1000 | 0x2000       # TEMP_DB, TRANSIENT_DB, TEMP_JOURNAL, SUBJOURNAL
@@ -52,6 +53,7 @@ class SealingUnavailable(Exception):
 
 
 _SIGNATURES: dict[str, tuple[object, list[object]]] = {
+    "sqlite3_config": (c_int, [c_int]),             # variadic
     "sqlite3_initialize": (c_int, []),
     "sqlite3_libversion": (c_char_p, []),
     "sqlite3_vfs_find": (c_void_p, [c_char_p]),
@@ -122,6 +124,9 @@ def load(path: Path) -> C.CDLL:
     if missing:
         raise SealingUnavailable(f"{path} does not export {', '.join(missing)}: session keys could not be sealed. "
                                  "Install the neonize version that this gateway pins.")
+    # No lookaside: 48 KB for each connection, and the core keeps the handles of its connections for ever. It can only be said
+    # before the first initialize of a process; after it this does nothing.
+    library.sqlite3_config(CONFIG_LOOKASIDE, C.c_int(0), C.c_int(0))
     if rc := library.sqlite3_initialize():
         raise SealingUnavailable(f"sqlite3_initialize of {path} failed with code {rc}.")
     return library
