@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 
-import cv2
-import numpy
 import pytest
 from playwright.async_api import expect
 
+from tests.camera import qr_code_in
 from tests.console.conftest import Opens
 from tests.console.page import Console
 from tests.link.fake_link import FakePairing
@@ -22,11 +21,7 @@ SECOND = "2@second," + "Cd4+" * 40 + "=="
 
 async def scanned(console: Console) -> str:
     """What a phone's camera reads from the screen."""
-    picture = await console.page.locator("dialog").screenshot()
-    image = cv2.imdecode(numpy.frombuffer(picture, numpy.uint8), cv2.IMREAD_COLOR)
-    assert image is not None
-    text, _, _ = cv2.QRCodeDetector().detectAndDecode(cv2.resize(image, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST))
-    return str(text)
+    return qr_code_in(await console.page.locator("dialog").screenshot())
 
 
 async def begin(console: Console, running: Running, name: str, phone: str = "") -> FakePairing:

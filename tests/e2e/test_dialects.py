@@ -8,12 +8,11 @@ import hashlib
 from base64 import b64decode, b64encode
 from typing import Any
 
-import cv2
-import numpy
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from tests.camera import qr_code_in
 from tests.e2e.world import World
 from tests.running import Answer
 
@@ -37,13 +36,7 @@ def code_in(picture: str) -> str:
     """What a phone's camera reads in the PNG of a data: URI."""
     head, _, data = picture.partition(",")
     assert head == "data:image/png;base64"
-    image = cv2.imdecode(numpy.frombuffer(b64decode(data), numpy.uint8), cv2.IMREAD_COLOR)
-    for scale in (1, 2, 3, 1.5):        # OpenCV's reader misses some codes at some sizes; a camera moves too
-        seen = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)
-        text, _, _ = cv2.QRCodeDetector().detectAndDecode(seen)
-        if text:
-            return str(text)
-    raise AssertionError("no QR code can be read in the picture")
+    return qr_code_in(b64decode(data))
 
 
 async def scan(world: World, code: str, phone: str) -> None:
