@@ -39,6 +39,7 @@ CODECS: Final = (
     "pcm_f64le,pcm_f64be,pcm_alaw,pcm_mulaw"
 )
 _DISCARD_ALL: Final[Any] = 48  # AVDISCARD_ALL: the demuxer skips the stream's packets
+_MOST_NAMES: Final = 1000  # looked at where bytes are searched: 64 MB of nothing but names would take a quarter of a minute
 _ENCRYPTED_TAGS: Final = ("drms", "enca")  # sample entries of FairPlay and of ISO 23001-7
 
 
@@ -64,12 +65,14 @@ def _refuse_other_files(url: str, flags: int, options: dict[str, str]) -> NoRetu
 
 
 def is_encrypted_mp4(data: bytes) -> bool:
-    """True when a sample entry (`stsd`) carries a protection scheme (`sinf`, `schm`): it would play as noise."""
-    entry = data.find(b"stsd")
-    while entry >= 0:
+    """True when a sample entry (`stsd`) carries a protection scheme (`sinf`, `schm`): it would play as noise. Of a file that
+    is made of such names only the first are looked at."""
+    entry = -4
+    for _ in range(_MOST_NAMES):
+        if (entry := data.find(b"stsd", entry + 4)) < 0:
+            break
         if data.find(b"sinf", entry, entry + 400) >= 0 and data.find(b"schm", entry, entry + 600) >= 0:
             return True
-        entry = data.find(b"stsd", entry + 4)
     return False
 
 
@@ -225,9 +228,11 @@ class SoundSource:
 def _has_mp3_length(data: bytes) -> bool:
     """True when the first frame carries a frame count (Xing, Info or VBRI header) instead of sound."""
     start = 0
-    while data[start : start + 3] == b"ID3" and len(data) > start + 10:  # sizes are 4 x 7 bits
+    for _ in range(_MOST_NAMES):
+        if data[start : start + 3] != b"ID3" or len(data) <= start + 10:
+            break
         a, b, c, d = data[start + 6 : start + 10]
-        start += 10 + (a << 21 | b << 14 | c << 7 | d)
+        start += 10 + (a << 21 | b << 14 | c << 7 | d)  # sizes are 4 x 7 bits
     head = data[start : start + 4096]
     return any(mark in head for mark in (b"Xing", b"Info", b"VBRI"))
 

@@ -13,6 +13,7 @@ import hostile
 import pytest
 from sounds import KINDS, encoded, silence, speech, tone, wav
 
+from gateway.audio import decode
 from gateway.audio.errors import CODES, AudioError
 from gateway.audio.limits import AudioLimits
 from gateway.audio.voice_note import make_voice_note
@@ -247,3 +248,25 @@ def test_nothing_is_written_to_stderr(capfd) -> None:
     outcome(hostile.no_data_amr())
     outcome(encoded(silence(1), **KINDS["mp3"])[100:])
     assert capfd.readouterr().err == ""
+
+
+class Counted(bytes):
+    """Tells how often it was searched."""
+
+    looks = 0
+
+    def find(self, *arguments) -> int:  # type: ignore[no-untyped-def,override]
+        self.looks += 1
+        return super().find(*arguments)
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def,override]
+        self.looks += 1
+        return super().__getitem__(index)
+
+
+def test_a_file_of_nothing_but_names_is_not_searched_for_ever() -> None:
+    entries, tags = Counted(b"stsd" * 100_000), Counted(b"ID3\x04\0\0\0\0\0\0" * 100_000)
+    assert not decode.is_encrypted_mp4(entries)
+    assert not decode._has_mp3_length(tags)
+    assert 0 < entries.looks < 5_000
+    assert 0 < tags.looks < 5_000
