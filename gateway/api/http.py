@@ -23,6 +23,7 @@ from gateway.services.gateway import Gateway
 from gateway.services.keys import Allowance
 from gateway.services.tickets import Ticket
 from gateway.store.keys import Key
+from gateway.store.usage import Answer
 
 log = structlog.get_logger("gateway.api")
 
@@ -120,6 +121,15 @@ class Body:
 
 
 @dataclass(slots=True)
+class Repeatable:
+    """A call with an Idempotency-Key; `request`: a digest of what it asks for. `kept`: its answer, once something was accepted."""
+
+    key: str
+    request: bytes
+    kept: Answer | None = None
+
+
+@dataclass(slots=True)
 class Call:
     """One request on its way through a handler."""
 
@@ -131,6 +141,7 @@ class Call:
     caller: Key | None = None
     allowance: Allowance | None = None
     ticket: Ticket | None = None
+    repeatable: Repeatable | None = None
     timings: dict[str, float] = field(default_factory=dict)     # seconds of parts of the answer, told as Server-Timing
 
     @property

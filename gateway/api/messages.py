@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Annotated, Any, Literal
-from weakref import WeakValueDictionary
 
 import msgspec
 import phonenumbers
 from starlette.responses import Response
 
 from gateway.api.http import SMALL_BODY, Call, Endpoint, File, Line, Strict, Words
+from gateway.api.idempotency import once, remember
 from gateway.api.shapes import MessageList, MessageShape, Timeline, TimelineEntry
 from gateway.errors import GatewayError, InvalidField
 from gateway.jid import JID, parse_recipient
@@ -22,10 +19,7 @@ from gateway.media.fetch import clean_filename
 from gateway.services.drafts import Draft
 from gateway.services.gateway import Gateway
 from gateway.services.ledger import public
-from gateway.services.live import LiveSession
-from gateway.store.database import Transaction
 from gateway.store.messages import Message
-from gateway.store.usage import Answer
 from gateway.times import iso, parse_iso
 
 MAX_TEXT = 65_536               # characters; WhatsApp's own limit
@@ -101,65 +95,24 @@ def recipient(text: str, field: str = "to") -> JID:
     return jid
 
 
-# ------------------------------------------------------------------ an Idempotency-Key
-
-_under_way: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
-
-
-def _digest(call: Call) -> bytes:
-    """Of what was asked: not of the bytes, since a multipart boundary differs from one try to the next."""
-    digest = hashlib.sha256(f"{call.endpoint.method} {call.request.url.path}\n".encode())
-    digest.update(msgspec.json.encode(call.body.fields, order="deterministic"))
-    for name, file in sorted(call.body.files.items()):
-        digest.update(f"\n{name}\n{file.filename}\n".encode() + hashlib.sha256(file.data).digest())
-    return digest.digest()
-
-
-@asynccontextmanager
-async def _one_at_a_time(owner: str, text: str) -> AsyncIterator[None]:
-    lock = _under_way.setdefault((owner, text), asyncio.Lock())
-    async with lock:
-        yield
-
-
-async def _idempotent(call: Call, accept: Callable[[Any], Awaitable[Message]]) -> Response:
-    """The same answer for a repeat, 409 for another body. The answer is kept in the transaction that accepts the message."""
-    text = call.request.headers.get("idempotency-key")
-    if text is None:
-        return call.answer(shape(await accept(None)))
-    if not 1 <= len(text) <= 255 or not text.isprintable():
-        raise InvalidField("Idempotency-Key", "Idempotency-Key: 1 to 255 printable characters")
-    idempotency, owner, request = call.gateway.store.idempotency, call.key.owner, await asyncio.to_thread(_digest, call)
-    async with _one_at_a_time(owner, text):
-        if (kept := await idempotency.find(owner, text)) is not None:
-            if kept.request != request:
-                raise GatewayError("idempotency_conflict")
-            return Response(kept.body, kept.status, {"Idempotent-Replayed": "true"}, "application/json")
-
-        async def remember(tx: Transaction, message: Message) -> None:
-            body = msgspec.json.encode(shape(message))
-            await idempotency.keep(tx, owner, text, Answer(request, call.endpoint.status, body), call.gateway.clock())
-
-        return call.answer(shape(await accept(remember)))
-
-
 # ------------------------------------------------------------------ sending
 
 
 async def _send(call: Call, to: str, session: str | None, reply_to: str | None, draft: Draft) -> Response:
     chat = recipient(to)
+    live = await call.gateway.sessions.to_send(call.key, session)
+    if reply_to:
+        try:
+            draft = msgspec.structs.replace(draft, reply_to=await call.gateway.outbox.target(call.key, live, reply_to))
+        except GatewayError as error:
+            raise InvalidField("reply_to", f"reply_to: {error.message}") from None
+    return _accepted(call, await call.gateway.outbox.accept(
+        call.key, live, chat, draft, remember=remember(call, partial(_accepted, call)),
+        prepared_in=partial(call.timings.__setitem__, "prepare")))
 
-    async def accept(remember: Any) -> Message:
-        live, full = await call.gateway.sessions.to_send(call.key, session), draft
-        if reply_to:
-            try:
-                full = msgspec.structs.replace(draft, reply_to=await call.gateway.outbox.target(call.key, live, reply_to))
-            except GatewayError as error:
-                raise InvalidField("reply_to", f"reply_to: {error.message}") from None
-        return await call.gateway.outbox.accept(call.key, live, chat, full, remember=remember,
-                                                prepared_in=partial(call.timings.__setitem__, "prepare"))
 
-    return await _idempotent(call, accept)
+def _accepted(call: Call, message: Message) -> Response:
+    return call.answer(shape(message))
 
 
 def file_of(call: Call) -> File | None:
@@ -186,17 +139,20 @@ def _with_file(call: Call, draft: Draft, url: str, field: str) -> Draft:
                                    mimetype=file.content_type if draft.kind == "document" else "")
 
 
+@once
 async def send_text(call: Call) -> Response:
     body = call.parse(SendText)
     return await _send(call, body.to, body.session, body.reply_to, Draft("text", text=body.message))
 
 
+@once
 async def send_media(call: Call) -> Response:
     body = call.parse(SendMedia)
     draft = Draft(body.mediaType, text=body.caption, filename=body.filename)
     return await _send(call, body.to, body.session, body.reply_to, _with_file(call, draft, body.mediaUrl, "mediaUrl"))
 
 
+@once
 async def send_audio(call: Call) -> Response:
     body = call.parse(SendAudio)
     draft = Draft("ptt" if body.ptt else "audio", profile=body.profile or "")
@@ -240,16 +196,13 @@ async def get(call: Call) -> Response:
 # ------------------------------------------------------------------ afterwards
 
 
-async def _again(call: Call, what: Callable[[LiveSession, Message, Any], Awaitable[Message]]) -> Response:
+async def _again(call: Call, message: Message, what: Callable[..., Awaitable[Message]], *more: Any) -> Response:
     """Something sent because of a message that there is, by the same session."""
-    message = await find(call)
-
-    async def accept(remember: Any) -> Message:
-        return await what(await call.gateway.sessions.to_send(call.key, message.session_id), message, remember)
-
-    return await _idempotent(call, accept)
+    live = await call.gateway.sessions.to_send(call.key, message.session_id)
+    return _accepted(call, await what(call.key, live, *more, remember=remember(call, partial(_accepted, call))))
 
 
+@once
 async def delete(call: Call) -> Response:
     message = await find(call)
     if message.direction == "out" and message.status == "pending":
@@ -258,21 +211,22 @@ async def delete(call: Call) -> Response:
             raise GatewayError("wrong_state", "The message is on its way; what becomes of it is known in a moment.",
                                stage=message.stage)
         return call.answer(shape(cancelled), 200)
-    outbox = call.gateway.outbox
-    return await _again(call, lambda live, message, remember: outbox.revoke(call.key, live, message, remember=remember))
+    return await _again(call, message, call.gateway.outbox.revoke, message)
 
 
+@once
 async def resend(call: Call) -> Response:
-    outbox = call.gateway.outbox
-    return await _again(call, lambda live, message, remember: outbox.resend(call.key, live, message, remember=remember))
+    message = await find(call)
+    return await _again(call, message, call.gateway.outbox.resend, message)
 
 
+@once
 async def react(call: Call) -> Response:
-    outbox, emoji = call.gateway.outbox, call.parse(React).emoji
+    emoji = call.parse(React).emoji
     if any(char.isalpha() or char.isspace() for char in emoji):
         raise InvalidField("emoji", "emoji: an emoji, or nothing to take the reaction away")
-    return await _again(call, lambda live, message, remember: outbox.react(call.key, live, message.id, emoji,
-                                                                           remember=remember))
+    message = await find(call)
+    return await _again(call, message, call.gateway.outbox.react, message.id, emoji)
 
 
 async def timeline(call: Call) -> Response:

@@ -12,21 +12,31 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.api.http import Call, Endpoint, Shape, json_response, retry_headers
+from gateway.api.idempotency import once
 from gateway.dialects.dialect import Dialect, Loose, Unsupported
-from gateway.dialects.words import Sent, body_limit, header_key, recipient, send_and_wait, with_content, with_reply
+from gateway.dialects.words import (
+    REASON,
+    Sent,
+    body_limit,
+    header_key,
+    is_linked,
+    recipient,
+    send_and_wait,
+    status_of,
+    unlink,
+    with_content,
+    with_reply,
+)
 from gateway.errors import GatewayError, InvalidField
 from gateway.services import qr
 from gateway.services.drafts import Draft
 from gateway.services.live import LiveSession
 from gateway.services.sessions import FIRST_CODE_SECONDS
 from gateway.states import Status
+from gateway.times import iso
 
 _STATUS = {"pending": "PENDING", "failed": "ERROR", "sent": "SERVER_ACK", "delivered": "DELIVERY_ACK", "read": "READ",
            "played": "PLAYED"}
-_STATUS_OF = {409: 400, 410: 400, 413: 413, 415: 400, 422: 400}
-_REASON = {400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
-           413: "Payload Too Large", 429: "Too Many Requests", 500: "Internal Server Error", 501: "Not Implemented",
-           502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout"}
 
 
 class Webhook(Loose):
@@ -44,6 +54,11 @@ class Create(Loose):
 
 class ConnectQuery(msgspec.Struct):
     number: str | None = None
+
+
+class FetchQuery(msgspec.Struct):
+    instanceName: str = ""
+    instanceId: str = ""
 
 
 class QuotedKey(Loose):
@@ -106,6 +121,27 @@ class Created(Shape):
     qrcode: Qr | None = None
 
 
+class Row(Shape):
+    """An instance, as far as the gateway has what Evolution's database has of it."""
+
+    id: str
+    name: str
+    connectionStatus: str
+    ownerJid: str | None
+    profileName: str | None
+    number: str | None
+    token: str
+    createdAt: str
+    updatedAt: str
+    profilePicUrl: str | None = None
+    integration: str = "WHATSAPP-BAILEYS"
+    businessId: str | None = None
+    clientName: str = "wagateway"
+    disconnectionReasonCode: int | None = None
+    disconnectionObject: str | None = None
+    disconnectionAt: str | None = None
+
+
 class NameState(Shape):
     instanceName: str
     state: str
@@ -166,13 +202,13 @@ class Style:
         return header_key("apikey")(request)
 
     def error(self, error: GatewayError) -> Response:
-        status = 403 if error.code in ("session_exists", "session_limit") else _STATUS_OF.get(error.status, error.status)
+        status = 403 if error.code in ("session_exists", "session_limit") else status_of(error, invalid=400)
         message: Any = [error.message]
         if error.code == "unauthorized":
             message = "Unauthorized"
         elif error.code == "not_on_whatsapp" and (chat := error.details.get("chat")):
             message = [{"jid": chat, "exists": False, "number": chat.partition("@")[0]}]
-        return json_response(Failure(status=status, error=_REASON[status], response=FailureText(message=message)), status,
+        return json_response(Failure(status=status, error=REASON[status], response=FailureText(message=message)), status,
                              retry_headers(error))
 
 
@@ -237,9 +273,42 @@ def _state(live: LiveSession) -> State:
     return State(instance=NameState(instanceName=live.session.session_key, state=instance_state(live)))
 
 
+async def fetch(call: Call) -> Response:
+    wanted = call.query(FetchQuery)
+    lives = [live for live in await call.gateway.sessions.of(call.key)
+             if wanted.instanceName in ("", live.session.session_key) and wanted.instanceId in ("", live.session.id)]
+    if not lives and (name := wanted.instanceName or wanted.instanceId):
+        raise GatewayError("session_not_found", f'Instance "{name[:80]}" not found')
+    return call.answer([_row(call, live) for live in lives])
+
+
+def _row(call: Call, live: LiveSession) -> Row:
+    s = live.session
+    return Row(id=s.id, name=s.session_key, connectionStatus=instance_state(live),
+               ownerJid=str(s.jid.non_ad()) if s.jid else None, profileName=s.push_name or None,
+               number=s.jid.user if s.jid else None, token=call.style.credentials(call.request, {}) or "",
+               createdAt=iso(s.created_at), updatedAt=iso(live.state.since))
+
+
+async def restart(call: Call) -> Response:
+    live = await _find(call)
+    if instance_state(live) == "close":
+        raise GatewayError("bad_request", f'The "{live.session.session_key}" instance is not connected')
+    await live.disconnect()
+    return await connect(call)
+
+
+async def logout(call: Call) -> Response:
+    live = await _find(call)
+    if instance_state(live) == "close":
+        raise GatewayError("bad_request", f'The "{live.session.session_key}" instance is not connected')
+    await unlink(live)
+    return call.answer(Deleted(status="SUCCESS", error=False, response={"message": "Instance logged out"}))
+
+
 async def connect(call: Call) -> Response:
     live = await _find(call)
-    if live.session.jid is not None and live.state.status is not Status.LOGGED_OUT:
+    if is_linked(live):
         if instance_state(live) == "close":
             await live.connect()
         return call.answer(Connection(instance=_state(live).instance))
@@ -272,7 +341,7 @@ async def _send(call: Call, number: str | int, quoted: Quoted | None, draft: Dra
     await _find(call)
     live = await call.gateway.sessions.to_send(call.key, call.path("instance"))
     draft = await with_reply(call, live, draft, quoted.key.id if quoted else None, "quoted.key.id")
-    return call.answer(message_of(await send_and_wait(call, live, chat, draft)))
+    return await send_and_wait(call, live, chat, draft, message_of)
 
 
 def message_of(sent: Sent) -> Message:
@@ -302,6 +371,7 @@ def _content(draft: Draft) -> tuple[str, Any]:
     return f"{draft.kind}Message", file | ({"seconds": draft.seconds} if draft.kind == "video" else {})
 
 
+@once
 async def send_text(call: Call) -> Response:
     body = call.parse(SendText)
     if not body.text:
@@ -309,19 +379,22 @@ async def send_text(call: Call) -> Response:
     return await _send(call, body.number, body.quoted, Draft("text", text=body.text))
 
 
+@once
 async def send_media(call: Call) -> Response:
     body = call.parse(SendMedia)
     draft = Draft(body.mediatype, text="" if body.mediatype == "audio" else body.caption, filename=body.fileName)
     return await _send(call, body.number, body.quoted, draft, body.media, "media")
 
 
+@once
 async def send_audio(call: Call) -> Response:
     body = call.parse(SendAudio)
     return await _send(call, body.number, body.quoted, Draft("ptt"), body.audio, "audio")
 
 
 _NOT_FOUND = ("session_not_found",)
-_SENDING = ("session_not_found", "session_not_connected", "invalid_recipient", "not_on_whatsapp", "send_failed")
+_SENDING = ("session_not_found", "session_not_connected", "invalid_recipient", "not_on_whatsapp", "send_failed",
+            "idempotency_conflict")
 EVOLUTION = Dialect(
     "evolution", "Evolution API", ("/instance", "/message"), Style(),
     {"apikey": {"type": "apiKey", "in": "header", "name": "apikey"}}, Failure,
@@ -329,10 +402,16 @@ EVOLUTION = Dialect(
         Endpoint("POST", "/instance/create", create, "Create an instance", "full", Create, tag="Evolution API", answer=Created,
                  status=201, errors=("session_exists", "session_limit", "pairing_failed", "not_supported"),
                  example={"instanceName": "main", "qrcode": True, "integration": "WHATSAPP-BAILEYS"}),
+        Endpoint("GET", "/instance/fetchInstances", fetch, "List the instances", query=FetchQuery, tag="Evolution API",
+                 answer=list[Row], errors=_NOT_FOUND),
         Endpoint("GET", "/instance/connect/{instance}", connect, "The QR that waits, or the state once it is linked", "full",
                  query=ConnectQuery, tag="Evolution API", answer=Connection, errors=(*_NOT_FOUND, "pairing_failed")),
         Endpoint("GET", "/instance/connectionState/{instance}", connection_state, "open, connecting or close",
                  tag="Evolution API", answer=State, errors=_NOT_FOUND),
+        Endpoint("POST", "/instance/restart/{instance}", restart, "Disconnect and connect", "full", tag="Evolution API",
+                 answer=Connection, errors=(*_NOT_FOUND, "bad_request", "pairing_failed")),
+        Endpoint("DELETE", "/instance/logout/{instance}", logout, "Log out; the instance stays, and its next connect wants a scan",
+                 "full", tag="Evolution API", answer=Deleted, errors=(*_NOT_FOUND, "bad_request")),
         Endpoint("DELETE", "/instance/delete/{instance}", delete, "Log out and delete an instance", "full", tag="Evolution API",
                  answer=Deleted, errors=_NOT_FOUND),
         Endpoint("POST", "/message/sendText/{instance}", send_text, "Send a text", "send", SendText, tag="Evolution API",
@@ -347,10 +426,7 @@ EVOLUTION = Dialect(
                  example={"number": "237612345678", "audio": "https://example.com/hello.mp3"}),
     ),
     unsupported=(
-        Unsupported("GET", "/instance/fetchInstances", "GET /api/v1/sessions"),
-        Unsupported("POST", "/instance/restart/{instance}", "POST /api/v1/sessions/{id}/disconnect and …/connect"),
         Unsupported("POST", "/instance/setPresence/{instance}", "PATCH /api/v1/sessions/{id} with `settings.presence`"),
-        Unsupported("DELETE", "/instance/logout/{instance}", "DELETE /instance/delete/{instance}"),
         Unsupported("POST", "/message/sendReaction/{instance}", "POST /api/v1/messages/{id}/reaction"),
         Unsupported("*", "/message/{kind}/{instance}", "POST /api/v1/messages, /api/v1/messages/media or /api/v1/messages/audio"),
         Unsupported("*", "/webhook/{call}/{instance}", "the webhooks of the native API at /api/v1/webhooks"),

@@ -10,6 +10,7 @@ import msgspec
 from starlette.responses import Response
 
 from gateway.api.http import Call, Endpoint, Shape, json_response, retry_headers
+from gateway.api.idempotency import once, remember
 from gateway.dialects.dialect import BEARER, Dialect, Loose, Unsupported
 from gateway.dialects.words import Bearer, body_limit, check_media_url, create_with_code, digits, from_hex, recipient, to_hex
 from gateway.errors import GatewayError
@@ -198,6 +199,7 @@ def _queued(message: Message) -> dict[str, Any]:
             "recipient": digits(message.chat), "created_at": iso(message.created_at)}
 
 
+@once
 async def send(call: Call) -> Response:
     platform = call.body.fields.get("platform")
     if isinstance(platform, str) and platform not in PLATFORMS:     # whatever its other fields are
@@ -208,8 +210,11 @@ async def send(call: Call) -> Response:
     url = check_media_url(body.audio_url, "audio_url")
     named = body.session.session_id if body.session else ""
     live = await call.gateway.sessions.to_send(call.key, from_hex("ws_", named))
-    message = await call.gateway.outbox.accept(call.key, live, chat, Draft("ptt", url=url))
-    return call.answer(msgspec.convert(_queued(message), Queued))
+
+    def word(message: Message) -> Response:
+        return call.answer(msgspec.convert(_queued(message), Queued))
+
+    return word(await call.gateway.outbox.accept(call.key, live, chat, Draft("ptt", url=url), remember=remember(call, word)))
 
 
 async def status(call: Call) -> Response:
@@ -236,7 +241,8 @@ def _second(at: float) -> str:
 
 
 _SESSION, _MESSAGE = ("session_not_found",), ("bad_request", "session_not_found", "session_not_connected", "session_ambiguous",
-                                              "no_session", "invalid_recipient", "fetch_bad_url", "quota_exceeded")
+                                              "no_session", "invalid_recipient", "fetch_bad_url", "quota_exceeded",
+                                              "idempotency_conflict")
 SVARA = Dialect(
     "svara", "Svara", ("/v1",), Style(), BEARER, Envelope, finish=rate_headers_always,
     calls=(

@@ -12,8 +12,23 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.api.http import Call, Endpoint, Shape, json_response, retry_headers
+from gateway.api.idempotency import once
 from gateway.dialects.dialect import Dialect, Loose, Unsupported
-from gateway.dialects.words import Sent, body_limit, c_us, header_key, recipient, send_and_wait, with_content, with_reply
+from gateway.dialects.words import (
+    REASON,
+    Sent,
+    body_limit,
+    c_us,
+    code_to_type,
+    header_key,
+    is_linked,
+    recipient,
+    send_and_wait,
+    status_of,
+    unlink,
+    with_content,
+    with_reply,
+)
 from gateway.errors import GatewayError, InvalidField
 from gateway.services import qr
 from gateway.services.drafts import Draft
@@ -22,9 +37,6 @@ from gateway.states import Status
 
 DEFAULT = "default"
 _ACK_NAME = {-1: "ERROR", 0: "PENDING", 1: "SERVER", 2: "DEVICE", 3: "READ", 4: "PLAYED"}
-_REASON = {400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
-           413: "Payload Too Large", 422: "Unprocessable Entity", 429: "Too Many Requests", 500: "Internal Server Error",
-           501: "Not Implemented", 502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout"}
 
 
 class Config(Loose):
@@ -43,6 +55,11 @@ class ListQuery(msgspec.Struct):
 
 class QrQuery(msgspec.Struct):
     format: Literal["image", "raw"] = "image"
+
+
+class RequestCode(Loose):
+    phoneNumber: str | int
+    method: str | None = None
 
 
 class File(Loose):
@@ -66,8 +83,12 @@ class SendVoice(Loose):
     reply_to: str | None = None
 
 
-class SendImage(SendVoice):
+class SendCaptioned(SendVoice):
     caption: str | None = None
+
+
+class Code(Shape):
+    code: str
 
 
 class Me(Shape):
@@ -120,9 +141,9 @@ class Style:
         return header_key("x-api-key", "x-api-key")(request)
 
     def error(self, error: GatewayError) -> Response:
-        status = error.status if error.status in _REASON else 422 if error.status < 500 else 500
+        status = status_of(error, invalid=422)
         message = "Unauthorized" if error.code == "unauthorized" else error.message
-        return json_response(Failure(statusCode=status, message=message, error=_REASON[status]), status, retry_headers(error))
+        return json_response(Failure(statusCode=status, message=message, error=REASON[status]), status, retry_headers(error))
 
 
 # ------------------------------------------------------------------ sessions
@@ -173,7 +194,7 @@ async def get(call: Call) -> Response:
 async def start(call: Call) -> Response:
     """Idempotent: what runs goes on."""
     live = await _find(call)
-    if live.session.jid is not None and live.state.status is not Status.LOGGED_OUT:
+    if is_linked(live):
         await live.connect()
     elif live.state.status is not Status.PENDING:
         await live.relink()
@@ -184,6 +205,30 @@ async def stop(call: Call) -> Response:
     live = await _find(call)
     await live.disconnect()
     return call.answer(_shape(live))
+
+
+async def restart(call: Call) -> Response:
+    live = await _find(call)
+    if is_linked(live):
+        await live.disconnect()
+        await live.connect()
+    else:
+        await live.relink()
+    return call.answer(_shape(live))
+
+
+async def logout(call: Call) -> Response:
+    """Unlinks; what ran begins anew, with a QR."""
+    live = await _find(call)
+    if live.session.stopped:
+        await unlink(live)
+    else:
+        await live.relink()
+    return call.answer(_shape(live))
+
+
+async def get_me(call: Call) -> Response:
+    return call.answer(_shape(await _find(call)).me)
 
 
 async def delete(call: Call) -> Response:
@@ -209,6 +254,14 @@ async def get_qr(call: Call) -> Response:
     return Response(qr.png(code), 200, headers, "image/png")
 
 
+async def request_code(call: Call) -> Response:
+    body = call.parse(RequestCode)
+    if body.method:
+        raise GatewayError("not_supported", "This gateway has no codes by SMS or voice: leave `method` out.")
+    phone = recipient(body.phoneNumber, "phoneNumber")
+    return call.answer(Code(code=await code_to_type(await _find(call), phone)), headers={"Cache-Control": "no-store"})
+
+
 # ------------------------------------------------------------------ sending
 
 
@@ -218,7 +271,7 @@ async def _send(call: Call, body: SendText | SendVoice, draft: Draft) -> Respons
         draft = with_content(call, draft, body.file.url or body.file.data, "file.url")
     live = await call.gateway.sessions.to_send(call.key, body.session)
     draft = await with_reply(call, live, draft, body.reply_to)
-    return call.answer(message_of(await send_and_wait(call, live, chat, draft)))
+    return await send_and_wait(call, live, chat, draft, message_of)
 
 
 def message_of(sent: Sent) -> Message:
@@ -237,6 +290,7 @@ def _media(draft: Draft) -> Media:
     return Media(url=None, mimetype=draft.mimetype, filename=draft.filename or None, error=None)
 
 
+@once
 async def send_text(call: Call) -> Response:
     body = call.parse(SendText)
     if not body.text:
@@ -244,18 +298,34 @@ async def send_text(call: Call) -> Response:
     return await _send(call, body, Draft("text", text=body.text))
 
 
+@once
 async def send_voice(call: Call) -> Response:
     return await _send(call, call.parse(SendVoice), Draft("ptt"))
 
 
+@once
 async def send_image(call: Call) -> Response:
-    body = call.parse(SendImage)
-    return await _send(call, body, Draft("image", text=body.caption or "", filename=body.file.filename or ""))
+    return await _send_captioned(call, "image")
+
+
+@once
+async def send_video(call: Call) -> Response:
+    return await _send_captioned(call, "video")
+
+
+@once
+async def send_file(call: Call) -> Response:
+    return await _send_captioned(call, "document")
+
+
+async def _send_captioned(call: Call, kind: str) -> Response:
+    body = call.parse(SendCaptioned)
+    return await _send(call, body, Draft(kind, text=body.caption or "", filename=body.file.filename or ""))
 
 
 _NOT_FOUND = ("session_not_found",)
-_SENDING = ("session_not_found", "session_not_connected", "invalid_recipient", "not_on_whatsapp", "send_failed")
-_MEDIA = "POST /api/v1/messages/media"
+_SENDING = ("session_not_found", "session_not_connected", "invalid_recipient", "not_on_whatsapp", "send_failed",
+            "idempotency_conflict")
 WAHA = Dialect(
     "waha", "WAHA", ("/api",), Style(), {"X-Api-Key": {"type": "apiKey", "in": "header", "name": "X-Api-Key"}}, Failure,
     calls=(
@@ -269,14 +339,31 @@ WAHA = Dialect(
                  status=201, errors=_NOT_FOUND),
         Endpoint("POST", "/api/sessions/{session}/stop", stop, "Stop a session; it stays linked", "full", tag="WAHA",
                  answer=Session, status=201, errors=_NOT_FOUND),
+        Endpoint("POST", "/api/sessions/{session}/restart", restart, "Stop and start a session", "full", tag="WAHA", answer=Session,
+                 status=201, errors=_NOT_FOUND),
+        Endpoint("POST", "/api/sessions/{session}/logout", logout, "Unlink a session, which begins anew with a QR", "full",
+                 tag="WAHA", answer=Session, status=201, errors=_NOT_FOUND),
+        Endpoint("GET", "/api/sessions/{session}/me", get_me, "The linked account, or null", tag="WAHA", answer=Me | None,
+                 errors=_NOT_FOUND),
         Endpoint("GET", "/api/{session}/auth/qr", get_qr, "The QR that waits", "full", query=QrQuery, tag="WAHA",
                  produces=("image/png", "application/json"), errors=(*_NOT_FOUND, "already_paired", "pairing_failed")),
+        Endpoint("POST", "/api/{session}/auth/request-code", request_code, "A code to type on the phone", "full", RequestCode,
+                 tag="WAHA", answer=Code, status=201, errors=(*_NOT_FOUND, "invalid_recipient", "already_paired", "pairing_failed"),
+                 example={"phoneNumber": "237612345678"}),
         Endpoint("POST", "/api/sendText", send_text, "Send a text", "send", SendText, tag="WAHA", answer=Message, status=201,
                  errors=_SENDING, example={"session": "default", "chatId": "237612345678@c.us", "text": "Hi there!"}),
-        Endpoint("POST", "/api/sendImage", send_image, "Send an image", "send", SendImage, tag="WAHA", answer=Message,
+        Endpoint("POST", "/api/sendImage", send_image, "Send an image", "send", SendCaptioned, tag="WAHA", answer=Message,
                  status=201, errors=(*_SENDING, "not_image"), max_body=body_limit("image"),
                  example={"session": "default", "chatId": "237612345678@c.us", "caption": "Look",
                           "file": {"mimetype": "image/jpeg", "url": "https://example.com/a.jpg"}}),
+        Endpoint("POST", "/api/sendVideo", send_video, "Send a video", "send", SendCaptioned, tag="WAHA", answer=Message,
+                 status=201, errors=(*_SENDING, "not_video"), max_body=body_limit("video"),
+                 example={"session": "default", "chatId": "237612345678@c.us", "caption": "Watch",
+                          "file": {"mimetype": "video/mp4", "url": "https://example.com/a.mp4"}}),
+        Endpoint("POST", "/api/sendFile", send_file, "Send a document", "send", SendCaptioned, tag="WAHA", answer=Message,
+                 status=201, errors=(*_SENDING, "too_large"), max_body=body_limit("document"),
+                 example={"session": "default", "chatId": "237612345678@c.us", "file": {
+                     "mimetype": "application/pdf", "filename": "a.pdf", "url": "https://example.com/a.pdf"}}),
         Endpoint("POST", "/api/sendVoice", send_voice, "Send a voice note; any audio is converted", "send", SendVoice,
                  tag="WAHA", answer=Message, status=201, errors=(*_SENDING, "not_audio"), max_body=body_limit("ptt"),
                  example={"session": "default", "chatId": "237612345678@c.us",
@@ -284,15 +371,12 @@ WAHA = Dialect(
     ),
     unsupported=(
         Unsupported("PUT", "/api/sessions/{session}", "PATCH /api/v1/sessions/{id}"),
-        Unsupported("GET", "/api/sessions/{session}/me", "GET /api/sessions/{session}, which has `me`"),
-        Unsupported("POST", "/api/sessions/{session}/logout", "DELETE /api/sessions/{session}"),
-        Unsupported("POST", "/api/sessions/{session}/restart", "POST /api/sessions/{session}/stop and …/start"),
-        Unsupported("POST", "/api/{session}/auth/request-code", "POST /api/v1/sessions/{id}/relink with `pairing_phone`"),
-        Unsupported("POST", "/api/sendFile", f"{_MEDIA} with `mediaType` 'document'"),
-        Unsupported("POST", "/api/sendVideo", f"{_MEDIA} with `mediaType` 'video'"),
         Unsupported("POST", "/api/reply", "POST /api/sendText with `reply_to`"),
         Unsupported("PUT", "/api/reaction", "POST /api/v1/messages/{id}/reaction"),
         Unsupported("POST", "/api/sendSeen", "POST /api/v1/messages/{id}/read"),
+        Unsupported("POST", "/api/startTyping", "`settings.recording_presence` of the session, which shows it by itself"),
+        Unsupported("POST", "/api/stopTyping", "`settings.recording_presence` of the session, which shows it by itself"),
+        Unsupported("GET", "/api/contacts/check-exists", "POST /api/sendText, which refuses a number that is not on WhatsApp"),
         Unsupported("GET", "/api/messages", "GET /api/v1/messages"),
         Unsupported("*", "/api/{session}/chats/{rest:path}", "GET /api/v1/messages"),
     ),

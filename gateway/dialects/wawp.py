@@ -12,14 +12,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.api.http import Call, Endpoint, Shape, convert, json_response, retry_headers
+from gateway.api.idempotency import once
 from gateway.dialects.dialect import Dialect, Loose, Unsupported
-from gateway.dialects.words import Sent, body_limit, c_us, check_media_url, recipient, send_and_wait, with_reply
+from gateway.dialects.words import REASON, Sent, body_limit, c_us, check_media_url, recipient, send_and_wait, status_of, with_reply
 from gateway.errors import GatewayError, InvalidField
 from gateway.services.drafts import Draft
-
-_REASON = {400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
-           413: "Payload Too Large", 429: "Too Many Requests", 500: "Internal Server Error", 501: "Not Implemented",
-           502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout"}
 
 
 class File(Loose):
@@ -52,9 +49,9 @@ class Style:
         return None
 
     def error(self, error: GatewayError) -> Response:
-        status = error.status if error.status in _REASON else 400 if error.status < 500 else 500
+        status = status_of(error, invalid=400)
         message = ("access_token is missing or not valid." if error.code == "unauthorized" else error.message)
-        return json_response(Failure(status=status, message=message, error=_REASON[status]), status, retry_headers(error))
+        return json_response(Failure(status=status, message=message, error=REASON[status]), status, retry_headers(error))
 
 
 def fields_of(call: Call) -> dict[str, Any]:
@@ -73,6 +70,7 @@ def fields_of(call: Call) -> dict[str, Any]:
     return {name: value for name, value in flat.items() if value is not None and value != ""}
 
 
+@once
 async def send_voice(call: Call) -> Response:
     body = convert(fields_of(call), SendVoice, strict=True)
     chat = recipient(body.chatId, "chatId")
@@ -84,7 +82,7 @@ async def send_voice(call: Call) -> Response:
         if fetched.data[:4] != b"OggS" or fetched.data[28:36] != b"OpusHead":      # RFC 7845, 3 and 5.1
             raise GatewayError("bad_request", "The file is not OGG/Opus, and convert is false.")
         draft = msgspec.structs.replace(draft, url="", data=fetched.data)
-    return call.answer(whatsapp_web_message(await send_and_wait(call, live, chat, draft)))
+    return await send_and_wait(call, live, chat, draft, whatsapp_web_message)
 
 
 def whatsapp_web_message(sent: Sent) -> dict[str, Any]:
@@ -112,7 +110,8 @@ WAWP = Dialect(
     calls=(
         Endpoint("POST", "/v2/send/voice", send_voice, "Send a voice note and wait until WhatsApp has taken it", "send",
                  SendVoice, tag="Wawp", answer=dict[str, Any],
-                 errors=("session_not_found", "session_not_connected", "invalid_recipient", "not_audio", "fetch_failed"),
+                 errors=("session_not_found", "session_not_connected", "invalid_recipient", "not_audio", "fetch_failed",
+                         "idempotency_conflict"),
                  max_body=body_limit("ptt"),
                  example={"instance_id": "my-session", "chatId": "237612345678@c.us", "convert": True,
                           "file": {"url": "https://example.com/hello.mp3", "filename": "hello.mp3", "mimetype": "audio/mpeg"}},

@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.api.http import SMALL_BODY, Call, envelope, json_response, retry_headers
+from gateway.api.idempotency import remember
 from gateway.api.messages import recipient as native_recipient
 from gateway.errors import TABLE, GatewayError, InvalidField
 from gateway.jid import JID, USER
@@ -23,11 +24,16 @@ from gateway.services.drafts import Draft
 from gateway.services.feed import SlowReader, Stopping
 from gateway.services.gateway import Gateway
 from gateway.services.live import LiveSession
-from gateway.services.sessions import Linking
+from gateway.services.sessions import FIRST_CODE_SECONDS, Linking
+from gateway.states import Status
 from gateway.store.database import Transaction
 from gateway.store.messages import Message
 
 ACK_SECONDS = 20.0              # how long an answer waits for WhatsApp's acknowledgement
+REASON = {400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed", 409: "Conflict",
+          413: "Payload Too Large", 422: "Unprocessable Entity", 429: "Too Many Requests", 500: "Internal Server Error",
+          501: "Not Implemented", 502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout"}
+_EVERYWHERE = (400, 401, 403, 404, 405, 413, 429, 500, 501, 502, 503, 504)
 _SERIALIZED = re.compile(r"(?:true|false)_[^_]+_([^_]+)(?:_[^_]+)?")
 _LONGEST_ID = 128
 _WHITE = b" \t\r\n\v\f"
@@ -127,6 +133,37 @@ async def create_with_code(call: Call, *, session_key: str | None = None, name: 
         raise
 
 
+def is_linked(live: LiveSession) -> bool:
+    return live.session.jid is not None and live.state.status is not Status.LOGGED_OUT
+
+
+async def code_to_type(live: LiveSession, phone: JID) -> str:
+    """A fresh pairing code for the phone of this number, as `ABCD-EFGH`. Raises already_paired, pairing_failed."""
+    if is_linked(live):
+        raise GatewayError("already_paired")
+    await live.relink(phone.user)
+    await live.wait_until(lambda: live.code is not None or live.state.status is not Status.PENDING or bool(live.state.detail),
+                          FIRST_CODE_SECONDS)
+    if live.code is None:
+        raise GatewayError("pairing_failed", f"WhatsApp gave no code: {live.state.detail or live.state.reason.sentence}",
+                           state=live.state.public())
+    return live.code.code
+
+
+async def unlink(live: LiveSession) -> None:
+    """Logs out on WhatsApp; the session stays, and waits to be linked again."""
+    await live.relink()
+    await live.disconnect()
+
+
+def status_of(error: GatewayError, *, invalid: int) -> int:
+    """Of those that an API knows: `invalid` stands for every fault of the request that has no status of its own there. An
+    Idempotency-Key is ours, and so is its conflict."""
+    if error.code == "idempotency_conflict":
+        return 409
+    return error.status if error.status in _EVERYWHERE else invalid if error.status < 500 else 500
+
+
 # ------------------------------------------------------------------ sending
 
 
@@ -153,16 +190,17 @@ class Sent:
         return self.message.sent_at or self.message.created_at
 
 
-async def send_and_wait(call: Call, live: LiveSession, chat: JID, draft: Draft) -> Sent:
-    """Prepares, accepts, and waits for WhatsApp's acknowledgement, at most ACK_SECONDS. Raises GatewayError for whatever made
-    it fail; one that may have arrived all the same is returned."""
+async def send_and_wait(call: Call, live: LiveSession, chat: JID, draft: Draft, word: Callable[[Sent], Any]) -> Response:
+    """Prepares, accepts, waits for WhatsApp's acknowledgement, at most ACK_SECONDS, and answers as `word` says it. Raises
+    GatewayError for whatever made it fail; one that may have arrived all the same is answered."""
     gateway = call.gateway
     await gateway.keys.check_quota(call.key)            # before anything is fetched
     if draft.kind != "text":
         draft = (await gateway.preparing.prepare(draft)).draft
     news = gateway.feed.subscribe(session_id=live.session.id, types=("receipt",))
     try:
-        accepted = await gateway.outbox.accept(call.key, live, chat, draft)
+        accepted = await gateway.outbox.accept(
+            call.key, live, chat, draft, remember=remember(call, lambda message: call.answer(word(Sent(message, draft, live)))))
         with contextlib.suppress(TimeoutError, Stopping, SlowReader):
             async with asyncio.timeout(ACK_SECONDS):
                 async for event in news.events():
@@ -174,7 +212,7 @@ async def send_and_wait(call: Call, live: LiveSession, chat: JID, draft: Draft) 
     if message.status == "failed" and not message.may_have_been_delivered:
         code = message.error_code if message.error_code in TABLE else "send_failed"
         raise GatewayError(str(code), message.error_text or "", chat=str(chat))
-    return Sent(message, draft, live)
+    return call.answer(word(Sent(message, draft, live)))
 
 
 async def with_reply(call: Call, live: LiveSession, draft: Draft, id_: str | None, field: str = "reply_to") -> Draft:

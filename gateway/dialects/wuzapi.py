@@ -10,8 +10,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.api.http import Call, Endpoint, Shape, convert, json_response, retry_headers
+from gateway.api.idempotency import once
 from gateway.dialects.dialect import Dialect, Loose, Unsupported
-from gateway.dialects.words import body_limit, header_key, recipient, send_and_wait, with_content, with_reply
+from gateway.dialects.words import (
+    Sent,
+    body_limit,
+    code_to_type,
+    header_key,
+    is_linked,
+    recipient,
+    send_and_wait,
+    with_content,
+    with_reply,
+)
 from gateway.errors import GatewayError, InvalidField
 from gateway.services import qr
 from gateway.services.drafts import Draft
@@ -28,7 +39,7 @@ T = TypeVar("T")
 
 class Connect(Loose, rename="pascal"):
     subscribe: list[str] | None = None
-    immediate: bool = True
+    immediate: bool = False
 
 
 class Context(Loose, rename="pascal"):
@@ -54,7 +65,23 @@ class SendImage(Message):
     caption: str = ""
 
 
-_NAMES = {f.encode_name.lower(): f.encode_name for kind in (Connect, Context, SendText, SendAudio, SendImage)
+class SendDocument(Message):
+    document: str = ""
+    file_name: str = ""
+    caption: str = ""
+
+
+class SendVideo(Message):
+    video: str = ""
+    caption: str = ""
+
+
+class PairPhone(Loose, rename="pascal"):
+    phone: str | int = ""
+
+
+_NAMES = {f.encode_name.lower(): f.encode_name for kind in (
+              Connect, Context, SendText, SendAudio, SendImage, SendDocument, SendVideo, PairPhone)
           for f in msgspec.structs.fields(kind)}
 
 
@@ -77,13 +104,13 @@ class Style:
         return header_key("token", "token")(request)
 
     def error(self, error: GatewayError) -> Response:
-        status = _STATUS_OF.get(error.status, 500)
+        status = 409 if error.code == "idempotency_conflict" else _STATUS_OF.get(error.status, 500)
         text = "Unauthorized" if error.code == "unauthorized" else error.message
         return json_response(Failure(code=status, error=text, success=False), status, retry_headers(error))
 
 
-def _answer(call: Call, data: dict[str, Any]) -> Response:
-    return call.answer(Answer(code=200, data=data, success=True))
+def _good(data: dict[str, Any]) -> Answer:
+    return Answer(code=200, data=data, success=True)
 
 
 def _parse(call: Call, kind: type[T]) -> T:
@@ -115,10 +142,6 @@ async def _find(call: Call) -> LiveSession:
     return live
 
 
-def _linked(live: LiveSession) -> bool:
-    return live.session.jid is not None and live.state.status is not Status.LOGGED_OUT
-
-
 async def connect(call: Call) -> Response:
     body = _parse(call, Connect)
     live = await _session(call)
@@ -127,7 +150,7 @@ async def connect(call: Call) -> Response:
     before = live.state if live is not None else None
     if live is None:
         live = await call.gateway.sessions.create(call.key, session_key=DEFAULT)
-    elif _linked(live):
+    elif is_linked(live):
         await live.connect()
     else:
         await live.relink()
@@ -136,22 +159,40 @@ async def connect(call: Call) -> Response:
             live.state.status is Status.CONNECTED or bool(live.state.detail))), CONNECT_SECONDS)
         if live.qr is None and live.state.status is not Status.CONNECTED:
             raise GatewayError("pairing_failed", "Failed to Connect")
-    return _answer(call, {"details": "Connected!", "events": ",".join(body.subscribe or ["All"]),
-                          "jid": str(live.session.jid) if live.session.jid else "", "webhook": live.session.webhook_url})
+    return call.answer(_good({"details": "Connected!", "events": ",".join(body.subscribe or ["All"]),
+                              "jid": str(live.session.jid) if live.session.jid else "", "webhook": live.session.webhook_url}))
 
 
 async def status(call: Call) -> Response:
     live = await _find(call)
     logged_in = live.state.status is Status.CONNECTED
-    return _answer(call, {"Connected": logged_in or live.qr is not None or live.code is not None, "LoggedIn": logged_in})
+    return call.answer(_good({"Connected": logged_in or live.qr is not None or live.code is not None, "LoggedIn": logged_in}))
 
 
 async def get_qr(call: Call) -> Response:
     live = await _find(call)
-    if _linked(live):
+    if is_linked(live):
         raise GatewayError("already_paired", "Already Loggedin")
     linking = await call.gateway.sessions.code_to_scan(live)
-    return _answer(call, {"QRCode": qr.png_data_uri(linking.qr)})
+    return call.answer(_good({"QRCode": qr.png_data_uri(linking.qr)}))
+
+
+async def pair_phone(call: Call) -> Response:
+    live, body = await _find(call), _parse(call, PairPhone)
+    if not body.phone:
+        raise InvalidField("Phone", "Missing Phone in Payload")
+    phone = recipient(body.phone, "Phone")
+    if is_linked(live):
+        raise GatewayError("bad_request", "Already paired")
+    return call.answer(_good({"LinkingCode": await code_to_type(live, phone)}))
+
+
+async def disconnect(call: Call) -> Response:
+    live = await _find(call)
+    if live.state.status is not Status.CONNECTED:
+        raise GatewayError("session_not_connected", "Cannot disconnect because it is not logged in")
+    await live.disconnect()
+    return call.answer(_good({"Details": "Disconnected"}))
 
 
 async def logout(call: Call) -> Response:
@@ -160,7 +201,7 @@ async def logout(call: Call) -> Response:
     if not live.usable.is_set():
         raise GatewayError("session_not_connected", "Could not disconnect as it was not connected")
     await call.gateway.sessions.delete(live)
-    return _answer(call, {"Details": "Logged out"})
+    return call.answer(_good({"Details": "Logged out"}))
 
 
 # ------------------------------------------------------------------ sending
@@ -177,27 +218,47 @@ async def _send(call: Call, message: Message, draft: Draft, name: str, content: 
     live = await _find(call)
     await call.gateway.sessions.to_send(call.key, live.session.id)
     stanza = message.context_info.stanza_id if message.context_info else None
-    sent = await send_and_wait(call, live, chat, await with_reply(call, live, draft, stanza, "ContextInfo.StanzaId"))
-    return _answer(call, {"Details": "Sent" if sent.message.sent_at else "Pending", "Id": sent.whatsapp_id,
-                          "Timestamp": iso(sent.at)})
+    draft = await with_reply(call, live, draft, stanza, "ContextInfo.StanzaId")
+    return await send_and_wait(call, live, chat, draft, message_of)
 
 
+def message_of(sent: Sent) -> Answer:
+    return _good({"Details": "Sent" if sent.message.sent_at else "Pending", "Id": sent.whatsapp_id, "Timestamp": iso(sent.at)})
+
+
+@once
 async def send_text(call: Call) -> Response:
     body = _parse(call, SendText)
     return await _send(call, body, Draft("text", text=body.body), "Body", body.body)
 
 
+@once
 async def send_audio(call: Call) -> Response:
     body = _parse(call, SendAudio)
     return await _send(call, body, Draft("ptt"), "Audio", body.audio)
 
 
+@once
+async def send_document(call: Call) -> Response:
+    body = _parse(call, SendDocument)
+    if not body.file_name:
+        raise InvalidField("FileName", "Missing FileName in Payload")
+    return await _send(call, body, Draft("document", text=body.caption, filename=body.file_name), "Document", body.document)
+
+
+@once
+async def send_video(call: Call) -> Response:
+    body = _parse(call, SendVideo)
+    return await _send(call, body, Draft("video", text=body.caption), "Video", body.video)
+
+
+@once
 async def send_image(call: Call) -> Response:
     body = _parse(call, SendImage)
     return await _send(call, body, Draft("image", text=body.caption), "Image", body.image)
 
 
-_SENDING = ("no_session", "session_not_connected", "invalid_recipient", "not_on_whatsapp", "send_failed")
+_SENDING = ("no_session", "session_not_connected", "invalid_recipient", "not_on_whatsapp", "send_failed", "idempotency_conflict")
 WUZAPI = Dialect(
     "wuzapi", "wuzapi", ("/session", "/chat"), Style(), {"Token": {"type": "apiKey", "in": "header", "name": "Token"}}, Failure,
     calls=(
@@ -208,6 +269,11 @@ WUZAPI = Dialect(
                  errors=("no_session",)),
         Endpoint("GET", "/session/qr", get_qr, "The QR that waits", "full", tag="wuzapi", answer=Answer,
                  errors=("no_session", "already_paired", "pairing_failed")),
+        Endpoint("POST", "/session/pairphone", pair_phone, "A code to type on the phone", "full", PairPhone, tag="wuzapi",
+                 answer=Answer, errors=("no_session", "invalid_recipient", "already_paired", "pairing_failed"),
+                 example={"Phone": "237612345678"}),
+        Endpoint("POST", "/session/disconnect", disconnect, "Disconnect; it stays linked", "full", tag="wuzapi", answer=Answer,
+                 errors=("no_session", "session_not_connected")),
         Endpoint("POST", "/session/logout", logout, "Unlink the session and forget it", "full", tag="wuzapi", answer=Answer,
                  errors=("no_session", "session_not_connected")),
         Endpoint("POST", "/chat/send/text", send_text, "Send a text", "send", SendText, tag="wuzapi", answer=Answer,
@@ -218,14 +284,19 @@ WUZAPI = Dialect(
         Endpoint("POST", "/chat/send/image", send_image, "Send an image", "send", SendImage, tag="wuzapi", answer=Answer,
                  errors=(*_SENDING, "not_image"), max_body=body_limit("image"),
                  example={"Phone": "237612345678", "Caption": "Look", "Image": "data:image/png;base64,iVBORw0KGgo="}),
+        Endpoint("POST", "/chat/send/video", send_video, "Send a video", "send", SendVideo, tag="wuzapi", answer=Answer,
+                 errors=(*_SENDING, "not_video"), max_body=body_limit("video"),
+                 example={"Phone": "237612345678", "Caption": "Watch", "Video": "data:video/mp4;base64,AAAAIGZ0eXA="}),
+        Endpoint("POST", "/chat/send/document", send_document, "Send a document", "send", SendDocument, tag="wuzapi",
+                 answer=Answer, errors=(*_SENDING, "too_large"), max_body=body_limit("document"),
+                 example={"Phone": "237612345678", "FileName": "a.pdf", "Document": "data:application/pdf;base64,JVBERi0="}),
     ),
     unsupported=(
-        Unsupported("POST", "/session/disconnect", "POST /api/v1/sessions/{id}/disconnect"),
-        Unsupported("POST", "/session/pairphone", "POST /api/v1/sessions/{id}/relink with `pairing_phone`"),
         Unsupported("*", "/chat/send/{kind}", "POST /api/v1/messages/media"),
         Unsupported("POST", "/chat/react", "POST /api/v1/messages/{id}/reaction"),
         Unsupported("POST", "/chat/markread", "POST /api/v1/messages/{id}/read"),
         Unsupported("*", "/webhook", "the webhooks of the native API at /api/v1/webhooks"),
+        Unsupported("*", "/user/{rest:path}", "POST /chat/send/text, which refuses a number that is not on WhatsApp"),
         Unsupported("*", "/admin/users", "the keys of the native API at /api/v1/keys"),
     ),
 )

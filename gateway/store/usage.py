@@ -73,5 +73,11 @@ class Idempotency:
         await tx.execute("INSERT INTO idempotency (owner, key, request, status, answer, created_at) VALUES (?, ?, ?, ?, ?, ?)",
                          owner, key, answer.request, answer.status, sealed, at)
 
+    async def replace(self, tx: Transaction, owner: str, key: str, answer: Answer) -> None:
+        """What is known by now, instead of what was kept."""
+        sealed = self._sealer.seal(answer.body, f"answer/{owner}/{key}")
+        await tx.execute("UPDATE idempotency SET status = ?, answer = ? WHERE owner = ? AND key = ? AND request = ?",
+                         answer.status, sealed, owner, key, answer.request)
+
     async def forget(self, tx: Transaction, before: float) -> int:
         return await tx.execute("DELETE FROM idempotency WHERE created_at < ?", before)

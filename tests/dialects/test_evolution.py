@@ -186,9 +186,29 @@ async def test_deleting_an_instance_logs_it_out(running: Running, evolution: Cli
     assert (await evolution.delete("/instance/delete/main")).status == 404
 
 
+async def test_instances_are_listed_restarted_and_logged_out(running: Running, evolution: Client) -> None:
+    running.links.on_pair = lambda pairing: pairing.show_qr()
+    assert (await evolution.get("/instance/fetchInstances")).body == []
+    await linked(running, evolution)
+    live = running.gateway.sessions.live()[0]
+    (row,) = (await evolution.get("/instance/fetchInstances?instanceName=main")).body
+    assert (row["name"], row["id"], row["connectionStatus"]) == ("main", live.session.id, "open")
+    assert (row["ownerJid"], row["number"], row["token"]) == ("15550001111@s.whatsapp.net", "15550001111", evolution.key)
+    absent = await evolution.get("/instance/fetchInstances?instanceName=absent")
+    assert (absent.status, absent.body["response"]["message"]) == (404, ['Instance "absent" not found'])
+    again = await evolution.post("/instance/restart/main")
+    assert (again.status, again.body["instance"]["instanceName"]) == (200, "main")
+    await until(live.usable.is_set)
+    out = await evolution.delete("/instance/logout/main")
+    assert (out.status, out.body) == (200, {"status": "SUCCESS", "error": False, "response": {"message": "Instance logged out"}})
+    assert "logout" in [told.call for told in running.links.told]
+    assert (await evolution.get("/instance/connectionState/main")).body["instance"]["state"] == "close"
+    assert (await evolution.delete("/instance/logout/main")).status == 400
+    assert (await evolution.get("/instance/connect/main")).body["base64"].startswith("data:image/png;base64,")
+
+
 async def test_calls_it_does_not_offer_name_what_to_use(running: Running, evolution: Client) -> None:
-    for method, path, use in (("GET", "/instance/fetchInstances", "/api/v1/sessions"),
-                              ("POST", "/message/sendPoll/main", "/api/v1/messages"),
+    for method, path, use in (("POST", "/message/sendPoll/main", "/api/v1/messages"),
                               ("POST", "/evolution/chat/findMessages/main", "/api/v1/messages"),
                               ("POST", "/evolution/webhook/set/main", "/api/v1/webhooks")):
         answer = await evolution(method, path, {} if method == "POST" else None)

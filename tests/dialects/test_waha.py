@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.messages import PTT, Image, Text
+from gateway.messages import PTT, Document, Image, Text
 from tests.running import Answer, Client, Running, until
 
 TO = "237612345678@c.us"
@@ -112,6 +112,48 @@ async def test_a_voice_note_comes_by_url_or_base64_and_any_audio_is_converted(ru
         assert note.seconds == 2
 
 
+async def test_a_document_keeps_its_name_and_what_is_no_video_is_refused(running: Running, waha: Client, files: str) -> None:
+    await linked(running, waha)
+    file = {"mimetype": "text/plain", "filename": "words.txt", "url": f"{files}/words.txt"}
+    answer = await waha.post("/api/sendFile", {"session": "default", "chatId": TO, "caption": "Read", "file": file})
+    assert (answer.status, answer.body["media"]["filename"]) == (201, "words.txt"), answer.body
+    sent = running.links.sent[0].message
+    assert isinstance(sent, Document)
+    assert (sent.filename, sent.caption) == ("words.txt", "Read")
+    refused = await waha.post("/api/sendVideo", {"session": "default", "chatId": TO, "file": file})
+    assert (refused.status, "video" in refused.body["message"]) == (422, True)
+
+
+async def test_restarting_comes_back_linked_and_logging_out_wants_a_scan(running: Running, waha: Client) -> None:
+    running.links.on_pair = lambda pairing: pairing.show_qr()
+    await linked(running, waha)
+    live = running.gateway.sessions.live()[0]
+    assert (await waha.get("/api/sessions/default/me")).body == {"id": "15550001111@c.us", "pushName": "Owner"}
+    assert (await waha.post("/api/sessions/default/restart")).status == 201
+    await until(live.usable.is_set)
+    out = await waha.post("/api/sessions/default/logout")
+    assert (out.status, out.body["me"]) == (201, None)
+    assert "logout" in [told.call for told in running.links.told]
+    await until(lambda: live.qr)
+    assert (await waha.get("/api/sessions/default")).body["status"] == "SCAN_QR_CODE"
+    assert (await waha.get("/api/sessions/default/me")).body is None
+    await waha.post("/api/sessions/default/stop")
+    assert (await waha.post("/api/sessions/default/logout")).body["status"] == "STOPPED"
+
+
+async def test_a_code_to_type_is_asked_for_until_a_phone_is_linked(running: Running, waha: Client) -> None:
+    running.links.on_pair = lambda pairing: pairing.show_qr()
+    await waha.post("/api/sessions", {"name": "default"})
+    running.links.on_pair = lambda pairing: pairing.show_code("ABCD-EFGH")
+    code = await waha.post("/api/default/auth/request-code", {"phoneNumber": "237612345678"})
+    assert (code.status, code.body) == (201, {"code": "ABCD-EFGH"})
+    assert (await waha.post("/api/default/auth/request-code", {"phoneNumber": "237612345678", "method": "sms"})).status == 501
+    running.links.pairings[-1].scan()
+    await until(running.gateway.sessions.live()[0].usable.is_set)
+    assert (await waha.post("/api/default/auth/request-code", {"phoneNumber": "237612345678"})).status == 422
+    assert running.gateway.sessions.live()[0].session.jid is not None
+
+
 async def test_an_image_has_its_caption_and_answers_another_message(running: Running, waha: Client, files: str) -> None:
     await linked(running, waha)
     first = (await waha.post("/api/sendText", {"chatId": TO, "text": "1"})).body["id"]
@@ -161,7 +203,7 @@ async def test_deleting_is_idempotent_and_another_keys_session_is_not_touched(ru
 
 
 async def test_calls_it_does_not_offer_name_what_to_use(running: Running, waha: Client) -> None:
-    for method, path, use in (("POST", "/api/sendFile", "/api/v1/messages/media"), ("PUT", "/api/sessions/default", "PATCH"),
+    for method, path, use in (("POST", "/api/reply", "reply_to"), ("PUT", "/api/sessions/default", "PATCH"),
                               ("GET", "/api/default/chats/x/messages", "/api/v1/messages"), ("GET", "/api/version", "/api/v1")):
         answer = await waha(method, path, {} if method != "GET" else None)
         assert (answer.status, answer.body["error"]) == (501, "Not Implemented")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.dialects import words
-from gateway.messages import PTT, Image, Text
+from gateway.messages import PTT, Document, Image, Text
 from tests.running import Answer, Client, Running, until
 
 TO = "237612345678"
@@ -106,6 +106,36 @@ async def test_audio_and_image_come_as_data_uris(running: Running, wuzapi: Clien
     assert image.caption == "Look at this"
 
 
+async def test_a_document_comes_with_its_name(running: Running, wuzapi: Client) -> None:
+    await linked(running, wuzapi)
+    uri = f"data:application/pdf;base64,{b64encode(b'%PDF-1.4 words').decode()}"
+    nameless = await wuzapi.post("/chat/send/document", {"Phone": TO, "Document": uri})
+    assert (nameless.status, nameless.body["error"]) == (400, "Missing FileName in Payload")
+    answer = await wuzapi.post("/chat/send/document", {"Phone": TO, "Document": uri, "filename": "a.pdf"})
+    assert answer.status == 200, answer.body
+    sent = running.links.sent[0].message
+    assert isinstance(sent, Document)
+    assert sent.filename == "a.pdf"
+    assert (await wuzapi.post("/chat/send/video", {"Phone": TO, "Video": uri})).status == 400
+
+
+async def test_a_code_to_type_and_going_away_and_coming_back(running: Running, wuzapi: Client) -> None:
+    running.links.on_pair = lambda pairing: pairing.show_qr()
+    await wuzapi.post("/session/connect", {})
+    running.links.on_pair = lambda pairing: pairing.show_code("ABCD-EFGH")
+    code = await wuzapi.post("/session/pairphone", {"Phone": "15550001111"})
+    assert (code.status, code.body["data"]) == (200, {"LinkingCode": "ABCD-EFGH"})
+    live = running.gateway.sessions.live()[0]
+    running.links.pairings[-1].scan("15550001111")
+    await until(live.usable.is_set)
+    again = await wuzapi.post("/session/pairphone", {"Phone": "15550001111"})
+    assert (again.status, again.body["error"]) == (400, "Already paired")
+    assert (await wuzapi.post("/session/disconnect")).body["data"] == {"Details": "Disconnected"}
+    assert (await wuzapi.post("/session/disconnect")).status == 500
+    assert (await wuzapi.post("/session/connect", {"Immediate": False})).status == 200
+    assert live.usable.is_set()
+
+
 async def test_what_whatsapp_has_not_taken_in_time_is_pending(running: Running, wuzapi: Client,
                                                             monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(words, "ACK_SECONDS", 0.2)
@@ -155,8 +185,8 @@ async def test_a_session_that_was_stopped_connects_again(running: Running, wuzap
 
 
 async def test_calls_it_does_not_offer_name_what_to_use(running: Running, wuzapi: Client) -> None:
-    for method, path, use in (("POST", "/session/disconnect", "disconnect"),
-                              ("POST", "/chat/send/video", "/api/v1/messages/media"),
+    for method, path, use in (("POST", "/chat/react", "reaction"),
+                              ("POST", "/chat/send/sticker", "/api/v1/messages/media"),
                               ("GET", "/wuzapi/webhook", "/api/v1/webhooks"), ("GET", "/wuzapi/admin/users", "/api/v1/keys"),
                               ("POST", "/chat/presence", "/api/v1")):
         answer = await wuzapi(method, path, {} if method == "POST" else None)
