@@ -65,6 +65,13 @@ class JID:
             raise ValueError(f"not a WhatsApp JID: {text[:80]!r}")
         return cls(user, server, int(device or 0))
 
+    @classmethod
+    def stored(cls, text: str) -> JID:
+        """What `str` made of one, read back as it was: WhatsApp has kinds of addresses that `parse` lets nobody write to."""
+        user, _, server = text.rpartition("@")
+        user, _, device = user.partition(":")
+        return cls(user, server, int(device or 0))
+
 
 def parse_recipient(text: str) -> JID:
     """What people write for 'to': E.164 with or without `+` (spaces, dashes and brackets allowed), or a JID.

@@ -29,7 +29,7 @@ class Target(msgspec.Struct, frozen=True, omit_defaults=True):
     text: str = ""
 
     def key(self) -> MessageKey:
-        return MessageKey(JID.parse(self.chat), JID.parse(self.sender) if self.sender else None, self.id)
+        return MessageKey(JID.stored(self.chat), JID.stored(self.sender) if self.sender else None, self.id)
 
     def quoted(self) -> Quoted:
         return Quoted(self.key(), self.text)

@@ -82,8 +82,8 @@ class Inbox:
             raise GatewayError("wrong_state", "Only a message that somebody sent to us can be marked as read.")
         payload = await self._store.messages.payload(message.id)
         arrival = _arrival(payload) if payload is not None else Arrival()
-        chat = JID.parse(arrival.chat) if arrival.chat else message.chat
-        sender = JID.parse(arrival.sender) if arrival.sender else message.sender
+        chat = JID.stored(arrival.chat) if arrival.chat else message.chat
+        sender = JID.stored(arrival.sender) if arrival.sender else message.sender
         try:
             await self._link(message).mark_read([MessageKey(chat, sender, message.wa_id)], played)
         except LinkError as error:

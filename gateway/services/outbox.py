@@ -83,7 +83,7 @@ class Outbox:
         """An empty emoji takes the reaction away. Raises message_not_found."""
         target = await self.target(key, live, id_)
         draft = Draft("reaction", text=emoji, target=msgspec.structs.replace(target, text=""))
-        return await self.accept(key, live, JID.parse(target.chat), draft, remember=remember)
+        return await self.accept(key, live, JID.stored(target.chat), draft, remember=remember)
 
     async def revoke(self, key: Key, live: LiveSession, message: Message, *, remember: Remember | None = None) -> Message:
         """Takes a message of ours back for everyone. Raises wrong_state."""
@@ -117,7 +117,7 @@ class Outbox:
         text, sender = "", message.sender_lid if message.chat.server == "lid" and message.sender_lid else message.sender
         if payload is not None and message.direction == "in":
             arrival = msgspec.msgpack.decode(payload, type=Arrival)
-            text, sender = arrival.text, JID.parse(arrival.sender) if arrival.sender else sender
+            text, sender = arrival.text, JID.stored(arrival.sender) if arrival.sender else sender
         elif payload is not None:
             text = Draft.decode(payload).text
         own = message.direction == "out" or message.facts.get("from_me")

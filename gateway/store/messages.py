@@ -88,12 +88,12 @@ ORDER BY created_at LIMIT 1000)"""
 
 
 def _jid(text: str) -> JID | None:
-    return JID.parse(text) if text else None
+    return JID.stored(text) if text else None
 
 
 def _message(row: Row) -> Message:
     return Message(row["seq"], row["id"], row["owner"], row["session_id"], row["direction"], row["kind"],
-                   JID.parse(row["chat"]), _jid(row["sender"]), _jid(row["sender_lid"]), row["status"], row["stage"],
+                   JID.stored(row["chat"]), _jid(row["sender"]), _jid(row["sender_lid"]), row["status"], row["stage"],
                    row["wa_id"], json.loads(row["facts"]), row["attempts"], row["not_before"], row["error_code"],
                    row["error_text"], bool(row["may_have_been_delivered"]), row["created_at"], row["handed_at"],
                    row["sent_at"], row["delivered_at"], row["read_at"], row["played_at"], row["failed_at"])
@@ -282,6 +282,6 @@ class Messages:
         return int(row[0]) if row else 0
 
     async def forget(self, tx: Transaction, before: float) -> int:
-        await tx.execute("DELETE FROM early_receipts WHERE at < ?", before)
         """Settled ones, at most 1000 at a time: again until it is 0."""
+        await tx.execute("DELETE FROM early_receipts WHERE at < ?", before)
         return await tx.execute(_FORGET, before)

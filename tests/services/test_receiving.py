@@ -116,3 +116,15 @@ async def test_what_cannot_be_opened_is_told(store: Store, receiving: Receiving)
     await receiving.handle_undecryptable(SESSION, Undecryptable(PN, PN, "A1", int(NOW)), NOW)
     [(type_, data)] = await told(store)
     assert (type_, data["code"], data["id"]) == ("warning", "undecryptable", "A1")
+
+
+@pytest.mark.parametrize("sender", [
+    JID("0", "s.whatsapp.net"), JID("867051314767696", "bot"), JID("237612345678", "hosted", 99), JID("1", "a server of tomorrow")])
+async def test_a_sender_of_no_kind_we_write_to_is_listed_all_the_same(store: Store, receiving: Receiving, sender: JID) -> None:
+    """WhatsApp's own announcements come from 0@s.whatsapp.net, an assistant's words in a group from …@bot."""
+    for chat in (sender.non_ad(), GROUP):
+        await receiving.handle_message(SESSION, received(key=MessageKey(chat, sender, "A1"), pn=None), NOW)
+    assert [(data["chat"], data["from"]) for _, data in await told(store)] == [
+        (str(sender.non_ad()), str(sender)), (str(GROUP), str(sender))]
+    one, two = await store.messages.page("o")
+    assert (one.sender, two.sender, two.chat) == (sender, sender, sender.non_ad())
