@@ -53,15 +53,17 @@ async def _dial(host: str, port: int) -> socket.socket:
     """To all the host's addresses at once: where IPv6 leads nowhere, IPv4 must not wait for its end (the core does not)."""
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    sockets = [socket.socket(family, kind, protocol) for family, kind, protocol, _, _ in found]
+    sockets: list[socket.socket] = []
     reached: socket.socket | None = None
 
-    async def connect(one: socket.socket, address: Any) -> socket.socket:
+    async def connect(family: int, kind: int, protocol: int, _name: str, address: Any) -> socket.socket:
+        one = socket.socket(family, kind, protocol)     # fails where the machine has no IPv6
+        sockets.append(one)
         one.setblocking(False)
         await loop.sock_connect(one, address)
         return one
 
-    dials = [asyncio.create_task(connect(one, address[4])) for one, address in zip(sockets, found, strict=True)]
+    dials = [asyncio.create_task(connect(*one)) for one in found]
     try:
         failed: OSError = OSError("it has no address")
         for dial in asyncio.as_completed(dials):

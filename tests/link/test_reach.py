@@ -99,3 +99,23 @@ async def test_an_address_that_leads_nowhere_does_not_hide_one_that_works(
     monkeypatch.setattr(loop, "getaddrinfo", both)
     monkeypatch.setattr(loop, "sock_connect", silent_or_not)
     assert await unreachable() is None
+
+
+async def test_a_machine_without_ipv6_reaches_whatsapp_by_ipv4(
+        proxy: tuple[Proxy, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The names are answered with both kinds of address all the same."""
+    host, port = proxy[1].split(":")
+    plain = socket.socket
+
+    async def both(*_: object, **__: object) -> list[tuple[object, ...]]:
+        return [(socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", int(port), 0, 0)),
+                (socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, int(port)))]
+
+    def without(family: int, *more: int) -> socket.socket:
+        if family == socket.AF_INET6:
+            raise OSError(97, "Address family not supported by protocol")
+        return plain(family, *more)
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", both)
+    monkeypatch.setattr(reach.socket, "socket", without)
+    assert await unreachable() is None
