@@ -227,18 +227,20 @@ class Schedule:
         _remove([path for path in self._directory.glob(f".{_NAME}*{_ENDING}.*") if path.stat().st_mtime < old])
 
     def due(self, now: float) -> bool:
-        """Also when the newest is from the future: the clock was wrong then, or is now."""
-        made = self.files()
-        return not made or not 0 <= now - made[-1][0] < self._settings.every_hours * HOUR
+        """One from the future does not count: the clock was wrong then, or is now."""
+        made = [at for at, _ in self.files() if at <= now]
+        return not made or now - made[-1] >= self._settings.every_hours * HOUR
 
     async def make(self) -> Path:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         await asyncio.to_thread(self.sweep)
-        stamp = datetime.fromtimestamp(self._clock(), UTC).strftime("%Y%m%dT%H%M%SZ")
+        now = self._clock()
+        stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
         target = self._directory / f"{_NAME}{stamp}{_ENDING}"
         await self._backups.make(target)
-        for _, old in [entry for entry in self.files() if entry[1] != target][: -(self._settings.keep - 1) or None]:
-            if self._settings.keep:
+        if self._settings.keep:
+            others = sorted((at <= now, at, old) for at, old in self.files() if old != target)     # those of the future go first
+            for _, _, old in others[: -(self._settings.keep - 1) or None]:
                 old.unlink(missing_ok=True)
         return target
 

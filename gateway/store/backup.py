@@ -8,6 +8,7 @@ The data key is this backup's alone. Session files inside are sealed with their 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -27,6 +28,7 @@ from gateway.store.vault import OpeningReader, SealingWriter, Vault, VaultError,
 MAGIC = b"wagateway backup 1\n"
 MANIFEST = "manifest.json"
 STAGING, READY = "restore.new", "restore.ready"     # in the state folder; the rename from one to the other decides
+ASIDE = "before-restore"                            # there too: what was in place before
 _PLACE, _WRAPPED = "backup", 65
 _MEMBER = re.compile(rf"{re.escape(DATABASE)}|{re.escape(CHECK)}|{SESSIONS}/[0-9A-Za-z-]+\.db")
 _CHUNK = 1 << 20
@@ -240,15 +242,18 @@ def commit_restore(state: Path) -> None:
     """What lies in STAGING is to become the state: from here on `finish_restore` goes on after any crash."""
     for folder in (state / STAGING / SESSIONS, state / STAGING):
         sync_folder(folder)
+    if (state / ASIDE).exists():            # an earlier restore's
+        number = next(n for n in itertools.count(1) if not (state / f"{ASIDE}-{n}").exists())
+        (state / ASIDE).replace(state / f"{ASIDE}-{number}")
     (state / STAGING).replace(state / READY)
     sync_folder(state)
 
 
-def finish_restore(state: Path, keep: str = "before-restore") -> Path | None:
-    """Moves a committed restore into place, and what was there into a folder `keep`, which is returned; None when there is nothing
+def finish_restore(state: Path) -> Path | None:
+    """Moves a committed restore into place, and what was there into the folder ASIDE, which is returned; None when there is nothing
     to do. May be repeated. Before the commit nothing has happened: the staging folder is removed."""
     shutil.rmtree(state / STAGING, ignore_errors=True)
-    ready, aside = state / READY, state / keep
+    ready, aside = state / READY, state / ASIDE
     if not ready.exists():
         return None
     aside.mkdir(mode=0o700, exist_ok=True)

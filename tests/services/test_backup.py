@@ -107,6 +107,25 @@ async def test_the_schedule_keeps_so_many_and_a_clock_that_jumps_back_does_not_s
     assert (tmp_path / "b" / "notes.backup").exists()
 
 
+async def test_a_backup_from_the_future_does_not_make_every_look_another(tmp_path: Path) -> None:
+    """Of a clock that was wrong then: until that time comes, each look would find the newest from the future again."""
+    now, folder = 1_800_000_000.0, tmp_path / "b"
+    for path in (tmp_path / "state", folder):
+        path.mkdir()
+    for year in (2040, 2041):
+        (folder / f"wagateway-{year}0101T000000Z.backup").write_text("")
+    async with open_store(tmp_path / "state", Vault(KEY)) as store:
+        schedule = Schedule(Backups(store, None, asyncio.Lock(), "1"), Backup(str(folder), 24.0, 2), lambda: now)
+        assert schedule.due(now)
+        for _ in range(2):
+            await schedule.make()
+            assert not schedule.due(now + 60)
+            now += 24 * 3600
+            assert schedule.due(now)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "wagateway-20270115T080000Z.backup", "wagateway-20270116T080000Z.backup"]
+
+
 def prepare(state: Path) -> None:
     """A present state, and a restored one that is committed."""
     for folder, mark in ((state, "old"), (state / backup.STAGING, "new")):
@@ -152,6 +171,21 @@ def test_a_swap_that_is_cut_off_anywhere_is_finished_by_the_next(tmp_path: Path,
         if committed:
             assert kept is not None and contents(kept) == {"old"}
     assert steps >= 8
+
+
+def test_what_an_earlier_restore_put_aside_does_not_stop_the_next(tmp_path: Path) -> None:
+    prepare(tmp_path)
+    backup.commit_restore(tmp_path)
+    first = backup.finish_restore(tmp_path)
+    (tmp_path / backup.STAGING / "sessions").mkdir(parents=True)
+    for name in ("gateway.db", "vault.check", "sessions/s.db"):
+        (tmp_path / backup.STAGING / name).write_text("newer")
+    backup.commit_restore(tmp_path)
+    second = backup.finish_restore(tmp_path)
+    assert contents(tmp_path) == {"newer"}
+    assert first is not None and second is not None
+    assert contents(second) == {"new"}
+    assert [contents(path) for path in tmp_path.glob("before-restore-*")] == [{"old"}]
 
 
 @pytest.mark.parametrize(("present", "saved", "says"), [
