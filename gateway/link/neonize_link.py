@@ -36,6 +36,7 @@ class Patience:
     download: float = 600.0
     call: float = 80.0
     close: float = 12.0
+    look: float = 15.0          # between two questions whether there is still a connection
 
 
 class NeonizeLink:
@@ -48,11 +49,13 @@ class NeonizeLink:
         self._session: CoreSession | None = None
         self._own: Device | None = None
         self._opening: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._closing = False
         self._uploads = asyncio.Semaphore(2)
         self._one_at_a_time = asyncio.Lock()
         self._handed_over: dict[bytes, asyncio.Future[bytes]] = {}
         self._connections = 0                   # that began or ended: the core sends again what was on its way then
+        self._connected = False                 # as far as it was told
 
     # ------------------------------------------------------------------ the connection
 
@@ -93,6 +96,22 @@ class NeonizeLink:
             on_event=lambda code, data: post(self._arrived, session, code, data),
             on_end=lambda error: post(self._ended, session, error))
         session.start()
+        self._watching = asyncio.create_task(self._watch(session), name=self._name("watch"))
+
+    async def _watch(self, session: CoreSession) -> None:
+        """Not every end of a connection is told: after a stream error 515 the core dials once, and when that fails it neither
+        tries again nor says so (whatsmeow, handleStreamError). So it is asked; one that is just dialling has no connection either,
+        which is why it counts when there is none twice in a row."""
+        missed = 0
+        while session is self._session and missed < 2:
+            await asyncio.sleep(self._patience.look)
+            there = True
+            if self._connected:
+                with contextlib.suppress(NotRunning):
+                    there = await in_thread(lambda: session.call("IsConnected"), self._name("look"))
+            missed = missed + 1 if self._connected and not there else 0
+        if session is self._session:
+            self._tell(ConnectFailed("the connection is gone, and WhatsApp's core does not dial again"))
 
     def _arrived(self, session: CoreSession, code: int, data: bytes) -> None:
         if code != 0 and session is self._session:          # 0: the core is ready for calls, Connected is still to come
@@ -108,7 +127,9 @@ class NeonizeLink:
         self._tell(meaning if meaning is not None else ConnectFailed(error))
 
     def _tell(self, event: LinkEvent) -> None:
-        self._connections += isinstance(event, (Connected, Disconnected))
+        if isinstance(event, (Connected, Disconnected)):
+            self._connections += 1
+            self._connected = isinstance(event, Connected)
         if self._sink is None:
             return
         try:
@@ -122,6 +143,8 @@ class NeonizeLink:
         if self._opening is not None:
             self._opening.cancel()
             await asyncio.wait({self._opening})
+        if self._watching is not None:
+            self._watching.cancel()
         session, stopped = self._session, True
         if session is not None:
             stopping = in_thread(session.stop, self._name("stop"))

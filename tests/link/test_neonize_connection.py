@@ -66,6 +66,22 @@ async def test_a_login_refused_for_now_is_tried_again(stage: RealStage) -> None:
     assert count(inbox, Disconnected) >= 2
 
 
+async def test_a_reconnection_that_the_core_does_not_repeat_is_told_all_the_same(tmp_path: Path) -> None:
+    """After stream error 515 it dials once, in silence."""
+    async with real_stage(tmp_path, patience={"look": 0.1}) as stage:
+        link, inbox = await stage.connected()
+        await stage.break_device("reconnect")
+        await twice_connected(inbox)
+        assert count(inbox, ConnectFailed) == 0
+        await stage.fault("connect", mode="refuse", times=1)
+        await stage.break_device("reconnect")
+        failed = await inbox.first(ConnectFailed)
+        assert "does not dial again" in failed.detail
+        await link.close()
+        again, _ = await stage.opened()
+        assert (await again.send(TO, Text("back"), os.urandom(32))).id
+
+
 @pytest.mark.parametrize(("action", "kind"), [("replace", StreamReplaced), ("logout", LoggedOut), ("stream-error", StreamError)])
 async def test_what_ends_a_connection_is_told(stage: RealStage, action: str, kind: type[LinkEvent]) -> None:
     link, inbox = await stage.connected()
