@@ -1,7 +1,7 @@
 // Keys and usage.
 
 import { get, post, remove } from "./api.js";
-import { attempt, busyButton, confirm, dialog, showOnce } from "./dialogs.js";
+import { attempt, busyButton, confirm, dialog, showOnce, unread } from "./dialogs.js";
 import { field, h, option, show } from "./dom.js";
 import { when } from "./format.js";
 import { icon } from "./icons.js";
@@ -22,7 +22,7 @@ export function mount() {
     drawUsage(usage, await get("/api/v1/usage"));
     if (admin) drawKeys(keys, (await get("/api/v1/keys")).keys, load);
   };
-  attempt(load);
+  load().catch((error) => show(usage, unread(error)));
   if (!admin) show(keys, h("p.note", icon("info"), "Keys are kept with a key of scope ‘admin’."));
   return [h("div.heading", h("div", h("h1", "Keys and usage"), h("p.lead", `This tab uses a key of scope ‘${store.me.scope}’, plan ‘${store.me.plan}’.`)),
     admin ? h("button.primary", { type: "button", onclick: () => newKey(load) }, icon("plus"), "New key") : null), usage, keys];
@@ -32,11 +32,11 @@ function drawUsage(element, usage) {
   const month = usage.messages_month;
   show(element, tile("Messages today", usage.messages_today), tile("Messages this month", month, `${month.delivered} delivered, ${month.failed} failed`),
     tile("Sessions", usage.sessions), tile("Requests a minute", { limit: usage.requests_per_minute.limit,
-      used: usage.requests_per_minute.limit ? usage.requests_per_minute.limit - usage.requests_per_minute.remaining : 0 }));
+      used: usage.requests_per_minute.limit ? usage.requests_per_minute.limit - usage.requests_per_minute.remaining : null }));
 }
 
 function tile(name, { used, limit }, more = "") {
-  return h("section.tile", h("h2", name), h("p.number", used, h("small", limit ? ` of ${limit}` : " · no limit")),
+  return h("section.tile", h("h2", name), h("p.number", used, h("small", limit ? ` of ${limit}` : used === null ? "no limit" : " · no limit")),
     limit ? h("meter", { min: 0, max: limit, high: limit * 0.8, value: used, "aria-label": name }) : null, more ? h("p.hint", more) : null);
 }
 

@@ -65,8 +65,19 @@ export const get = (path, options) => call("GET", path, options);
 export const post = (path, json = undefined, options = {}) => call("POST", path, { json, ...options });
 export const remove = (path, options) => call("DELETE", path, options);
 
-/** A random key for one send. `crypto.randomUUID` would need https or localhost. */
-export function idempotencyKey() {
+/** Gives Idempotency-Keys: for the same `asked` the same one, so that what is pressed again after an answer was lost is sent once. */
+export function repeatable() {
+  let last = null;
+  let text = "";
+  return (...asked) => {
+    const now = JSON.stringify(asked);
+    if (now !== last) [last, text] = [now, randomKey()];
+    return text;
+  };
+}
+
+/** `crypto.randomUUID` would need https or localhost. */
+function randomKey() {
   return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 

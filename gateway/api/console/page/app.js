@@ -34,6 +34,7 @@ async function start() {
 function showSignIn(problem = "") {
   leave?.abort();
   state.close();
+  for (const open of document.querySelectorAll("dialog[open]")) open.close();
   show(app, signIn(problem, start));
 }
 
@@ -73,6 +74,7 @@ function showFrame(me) {
 
 function showLive(live, word) {
   live.dataset.state = word;
+  if (word === "live" && app.querySelector("main .unread")) showView();
   live.lastChild.textContent = { live: "Live", waiting: "Reconnecting…", gone: "Signed out" }[word];
 }
 

@@ -6,8 +6,14 @@ import { icon } from "./icons.js";
 
 /** A short word at the edge of the page. `kind`: good, bad or info. */
 export function toast(text, kind = "good") {
+  const toasts = document.getElementById("toasts");
   const shown = h("div.toast", { class: kind }, icon(kind === "bad" ? "warn" : kind === "good" ? "check" : "info"), h("p", text));
-  document.getElementById("toasts").append(shown);
+  for (const before of [...toasts.children]) if (before.textContent === text) before.remove();
+  toasts.append(shown);
+  if (toasts.showPopover) {                     // above a dialog that was opened since
+    if (toasts.matches(":popover-open")) toasts.hidePopover();
+    toasts.showPopover();
+  }
   setTimeout(() => shown.remove(), kind === "bad" ? 9000 : 4000);
 }
 
@@ -20,6 +26,11 @@ export async function attempt(work) {
     toast(error.hint ? `${error.message} ${error.hint}` : error.message, "bad");
     return undefined;
   }
+}
+
+/** In the place of what could not be read. When the gateway is back, the view is shown anew. */
+export function unread(error) {
+  return h("p.note.bad.unread", { role: "alert" }, icon("warn"), error.message);
 }
 
 /** A button that cannot be pressed twice while its work goes on. */

@@ -36,14 +36,14 @@ export function duration(seconds) {
   return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
 }
 
-/** Between two moments: 340 ms, 2.1 s, 4 min. */
+/** From one moment to the next: +340 ms, +2.1 s, +4 min. */
 export function lapse(from, to) {
   const ms = new Date(to) - new Date(from);
   if (ms <= 0) return "< 1 s";                  // WhatsApp's receipts count whole seconds
-  if (ms < 1000) return `${ms} ms`;
-  if (ms < 60_000) return `${(ms / 1000).toFixed(1)} s`;
-  if (ms < 3_600_000) return `${Math.round(ms / 60_000)} min`;
-  return `${(ms / 3_600_000).toFixed(1)} h`;
+  if (ms < 1000) return `+${ms} ms`;
+  if (ms < 60_000) return `+${(ms / 1000).toFixed(1)} s`;
+  if (ms < 3_600_000) return `+${Math.round(ms / 60_000)} min`;
+  return `+${(ms / 3_600_000).toFixed(1)} h`;
 }
 
 export function size(bytes) {

@@ -1,6 +1,6 @@
 // Linking a phone: a QR code with the time it has left, or a code to type, until the session is connected.
 
-import { post } from "./api.js";
+import { ApiError, post } from "./api.js";
 import { advice } from "./advice.js";
 import { attempt, busyButton, copy, dialog } from "./dialogs.js";
 import { field, h, show, svg } from "./dom.js";
@@ -64,7 +64,8 @@ export function linkDialog(id, { fresh = false, withCode = false } = {}) {
   let stream = null;
   let asked = false;                  // for a new attempt: how the last one ended is no news
   const session = store.sessions.get(id);
-  const shown = dialog(`Link ${session?.name || session?.session_key || "a phone"}`, stage, { wide: true, onclose() {
+  const lost = h("p.note.bad", { role: "alert", hidden: true }, icon("warn"), "The gateway does not answer. This goes on by itself once it does.");
+  const shown = dialog(`Link ${session?.name || session?.session_key || "a phone"}`, [lost, stage], { wide: true, onclose() {
     stream?.close();
     ring.stop();
   } });
@@ -127,12 +128,21 @@ export function linkDialog(id, { fresh = false, withCode = false } = {}) {
     asked = true;
     stream?.close();
     waiting("Asking WhatsApp for a code…");
-    putSession(await post(`/api/v1/sessions/${id}/relink`, phone ? { pairing_phone: phone } : {}));
-    watch();
+    try {
+      putSession(await post(`/api/v1/sessions/${id}/relink`, phone ? { pairing_phone: phone } : {}));
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      return showProblem({}, error.message);
+    }
+    return watch();
   }
 
   function watch(after = null) {
-    stream = new Stream(`/api/v1/sessions/${id}/stream-ticket`, { after, onEvent: take, onState: (state) => state === "gone" && shown.close() });
+    stream = new Stream(`/api/v1/sessions/${id}/stream-ticket`, { after, onEvent: take, onState(state) {
+      lost.hidden = state !== "waiting";
+      stage.classList.toggle("stale", state === "waiting");
+      if (state === "gone") shown.close();
+    } });
   }
 
   function take({ id: number, type, data }) {

@@ -2,7 +2,7 @@
 
 import { get, post, query, remove } from "./api.js";
 import { remedy, stageText, statusName } from "./advice.js";
-import { attempt, busyButton, toast } from "./dialogs.js";
+import { attempt, busyButton, toast, unread } from "./dialogs.js";
 import { h, option, show } from "./dom.js";
 import { duration, lapse, party, size, time, when } from "./format.js";
 import { icon } from "./icons.js";
@@ -27,6 +27,7 @@ export function mount(signal, [opened = ""]) {
   let request = null;
   const list = h("ul.rows", { "aria-label": "Messages" });
   const more = busyButton("button", {}, () => load(true), "Show older ones");
+  more.hidden = true;
   const detail = h("div");
   const rows = new Map();
 
@@ -40,7 +41,7 @@ export function mount(signal, [opened = ""]) {
       cursor = answer.next_cursor;
       draw();
     } catch (error) {
-      if (error.name !== "AbortError") show(list, h("li", h("p.note.bad", icon("warn"), error.message)));
+      if (error.name !== "AbortError") show(list, h("li", unread(error)));
     }
   }
 
@@ -193,7 +194,7 @@ function timeline(message) {
     const at = message[name];
     const waits = !at && message.status !== "failed";
     if (!at && message.status === "failed") return null;
-    const took = at && before ? `+${lapse(before, at)}` : "";
+    const took = at && before ? lapse(before, at) : "";
     before = at ?? before;
     return h("li", { class: at ? "past" : waits ? "ahead" : "" }, h("i"), h("div", h("strong", label), h("small", meaning)),
       h("span.mono", at ? time(at) : ""), h("small.mono.took", took));
@@ -201,7 +202,7 @@ function timeline(message) {
   if (message.status === "pending") items.splice(1, 0, h("li.now", h("i"), h("div", h("strong", "Now"), h("small", stageText(message))),
     h("span.mono", message.not_before ? `until ${when(message.not_before)}` : ""), h("small")));
   if (message.failed_at) items.push(h("li.failed", h("i"), h("div", h("strong", "Failed"), h("small", message.error?.code ?? "")), h("span.mono", time(message.failed_at)),
-    h("small.mono.took", before ? `+${lapse(before, message.failed_at)}` : "")));
+    h("small.mono.took", before ? lapse(before, message.failed_at) : "")));
   return h("ol.timeline", items);
 }
 

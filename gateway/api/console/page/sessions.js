@@ -89,7 +89,7 @@ function actions(session, name) {
 }
 
 async function relinkStopped(session, name) {
-  const yes = await confirm(`Relink ${name}?`, `${session.phone_number} is unlinked first. What waits in its outbox leaves once a phone is linked again.`, "Relink");
+  const yes = await confirm(`Relink ${name}?`, `${session.phone_number} is unlinked first. What still waits in its outbox fails, since another phone may be linked next.`, "Relink");
   if (yes) linkDialog(session.id, { fresh: true });
 }
 

@@ -1,6 +1,6 @@
 // Voice notes: a file or the microphone, what the recipient will see and hear, then the ticks as they come.
 
-import { call, get, idempotencyKey } from "./api.js";
+import { call, get, repeatable } from "./api.js";
 import { advice, remedy, stageText } from "./advice.js";
 import { attempt, toast } from "./dialogs.js";
 import { field, h, option, show, svg } from "./dom.js";
@@ -20,7 +20,7 @@ export const example = () => ({ method: "POST", path: "/api/v1/messages/audio",
 const sent = new Map();             // message id -> what was heard before it left; survives a change of view
 
 export function mount(signal, [chosen = ""]) {
-  let note = null;                  // {file, waveform, seconds, report, audio}
+  let note = null;                  // {file, waveform, seconds, report, audio, keyOf}
   let recording = null;
   const notes = new Map();          // message id -> its bubble in the chat
 
@@ -46,7 +46,7 @@ export function mount(signal, [chosen = ""]) {
 
   function ready() {
     const one = store.sessions.get(session.value);
-    why.textContent = !one ? "Link a phone first." : one.status !== "connected" ? `${one.sentence} ${advice(one)}` : "";
+    show(why, !one ? h("a", { href: "#/sessions" }, "Link a phone first.") : one.status !== "connected" ? `${one.sentence} ${advice(one)}` : null);
     sendButton.disabled = !note || !one || !to.value.trim();
   }
 
@@ -123,7 +123,7 @@ export function mount(signal, [chosen = ""]) {
     try {
       const found = await inspect(file);
       if (signal.aborted) return;
-      note = { file, ...found };
+      note = { file, ...found, keyOf: repeatable() };
       drawNote();
     } catch (error) {
       drawSource();
@@ -198,14 +198,15 @@ export function mount(signal, [chosen = ""]) {
 
   async function send() {
     const fields = new FormData();
-    fields.append("to", to.value.trim().replace(/[\s()-]/g, ""));
+    const number = to.value.trim().replace(/[\s()-]/g, "");
+    fields.append("to", number);
     fields.append("session", session.value);
     fields.append("file", note.file, note.file.name);
     const heard = note;
     sendButton.setAttribute("aria-busy", "true");
     sendButton.disabled = true;
     try {
-      const message = await call("POST", "/api/v1/messages/audio", { form: fields, headers: { "Idempotency-Key": idempotencyKey() } });
+      const message = await call("POST", "/api/v1/messages/audio", { form: fields, headers: { "Idempotency-Key": note.keyOf(number, session.value) } });
       sent.set(message.id, heard);
       localStorage.setItem("wagateway.session", session.value);
       clear();

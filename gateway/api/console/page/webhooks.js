@@ -1,7 +1,7 @@
 // Webhooks: who is told, what was delivered, and what waits to be told again.
 
 import { get, post, query, remove } from "./api.js";
-import { attempt, busyButton, confirm, dialog, showOnce, toast } from "./dialogs.js";
+import { attempt, busyButton, confirm, dialog, showOnce, toast, unread } from "./dialogs.js";
 import { field, h, option, show } from "./dom.js";
 import { when } from "./format.js";
 import { icon } from "./icons.js";
@@ -55,7 +55,7 @@ export function mount(signal) {
 
   load().catch((error) => show(body, error.status === 404
     ? h("section.empty", icon("hook", 44), h("h2", "No webhooks here"), h("p", "This gateway does not offer webhooks in its API."))
-    : h("p.note.bad", icon("warn"), error.message)));
+    : unread(error)));
   let pending = null;
   bus.addEventListener("event", () => {
     pending ??= setTimeout(() => {

@@ -1,6 +1,6 @@
 // A text, written by hand: to try a session, or to answer.
 
-import { idempotencyKey, post } from "./api.js";
+import { post, repeatable } from "./api.js";
 import { attempt, dialog, toast } from "./dialogs.js";
 import { field, h, option } from "./dom.js";
 import { icon } from "./icons.js";
@@ -11,11 +11,12 @@ export function writeDialog() {
   const from = h("select", { required: true }, connected.map((session) => option(session.id, session.name || session.session_key)));
   const to = h("input", { type: "tel", required: true, placeholder: "+44 7700 900123", autocomplete: "off" });
   const text = h("textarea", { rows: 5, required: true, maxlength: 65536 });
+  const keyOf = repeatable();
   const form = h("form.stack", { onsubmit(event) {
     event.preventDefault();
     attempt(async () => {
-      putMessage(await post("/api/v1/messages", { to: to.value.replace(/[\s()-]/g, ""), message: text.value, session: from.value },
-        { headers: { "Idempotency-Key": idempotencyKey() } }));
+      const body = { to: to.value.replace(/[\s()-]/g, ""), message: text.value, session: from.value };
+      putMessage(await post("/api/v1/messages", body, { headers: { "Idempotency-Key": keyOf(body) } }));
       toast("Accepted.");
       shown.close();
     });
