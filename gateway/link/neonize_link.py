@@ -37,6 +37,7 @@ class Patience:
     call: float = 80.0
     close: float = 12.0
     look: float = 15.0          # between two questions whether there is still a connection
+    reconnect: float = 300.0    # for the core to connect by itself; its pauses grow by 2 s with each try, without an end
 
 
 class NeonizeLink:
@@ -56,6 +57,7 @@ class NeonizeLink:
         self._handed_over: dict[bytes, asyncio.Future[bytes]] = {}
         self._connections = 0                   # that began or ended: the core sends again what was on its way then
         self._connected = False                 # as far as it was told
+        self._gone_since = 0.0                  # while it is not; monotonic
 
     # ------------------------------------------------------------------ the connection
 
@@ -95,23 +97,30 @@ class NeonizeLink:
             self._store.dsn(self._file), label=self._file.session_id, events=from_whatsapp.SUBSCRIBED,
             on_event=lambda code, data: post(self._arrived, session, code, data),
             on_end=lambda error: post(self._ended, session, error))
+        self._connected, self._gone_since = False, time.monotonic()
         session.start()
         self._watching = asyncio.create_task(self._watch(session), name=self._name("watch"))
 
     async def _watch(self, session: CoreSession) -> None:
-        """Not every end of a connection is told: after a stream error 515 the core dials once, and when that fails it neither
-        tries again nor says so (whatsmeow, handleStreamError). So it is asked; one that is just dialling has no connection either,
-        which is why it counts when there is none twice in a row."""
+        """The core is not trusted to tell every end of a connection, nor to come back in good time: then we dial.
+
+        After a stream error 515 it dials once, and when that fails it neither tries again nor says so (whatsmeow,
+        handleStreamError). So it is asked; while it dials it has no connection either, which is why two looks in a row count."""
         missed = 0
         while session is self._session and missed < 2:
             await asyncio.sleep(self._patience.look)
-            there = True
-            if self._connected:
+            if not self._connected:
+                missed = 0
+                if time.monotonic() - self._gone_since > self._patience.reconnect:
+                    break
+            else:
+                there = True
                 with contextlib.suppress(NotRunning):
                     there = await in_thread(lambda: session.call("IsConnected"), self._name("look"))
-            missed = missed + 1 if self._connected and not there else 0
+                missed = 0 if there else missed + 1
         if session is self._session:
-            self._tell(ConnectFailed("the connection is gone, and WhatsApp's core does not dial again"))
+            self._tell(ConnectFailed("the connection is gone, and WhatsApp's core does not dial again" if self._connected else
+                                     f"WhatsApp's core has not connected for {self._patience.reconnect:g} s"))
 
     def _arrived(self, session: CoreSession, code: int, data: bytes) -> None:
         if code != 0 and session is self._session:          # 0: the core is ready for calls, Connected is still to come
@@ -129,6 +138,8 @@ class NeonizeLink:
     def _tell(self, event: LinkEvent) -> None:
         if isinstance(event, (Connected, Disconnected)):
             self._connections += 1
+            if self._connected:
+                self._gone_since = time.monotonic()
             self._connected = isinstance(event, Connected)
         if self._sink is None:
             return

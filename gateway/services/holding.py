@@ -33,6 +33,7 @@ class Holder:
         self.link: Link | None = None
         self.sender: Sender | None = None
         self._inbox: asyncio.Queue[events.LinkEvent] | None = None
+        self._connected = False                 # since it was dialled last
 
     async def hold(self) -> None:
         """Dials until connected, then follows the link's events until somebody has to act."""
@@ -53,6 +54,8 @@ class Holder:
             if outcome is None:
                 return
             reason, detail, wait = outcome
+            if self._connected:
+                tries = 0
             delay = wait if wait is not None else self._around.pause(tries)
             tries += 1
             if self._standing.state.status is not Status.BANNED:
@@ -65,6 +68,7 @@ class Holder:
         if self._around.generations is not None and not await self._check_generation(file, self._around.generations):
             return None
         inbox = self._inbox = asyncio.Queue()
+        self._connected = False
         link = self._around.links.link(file, inbox.put_nowait)
         around = self._around
         sender = Sender(self._standing.session.id, link, around.store, around.ledger, around.prepare, self, around.settings.sending,
@@ -186,6 +190,7 @@ class Holder:
                 pass
 
     async def _handle_connected(self, link: Link) -> None:
+        self._connected = True
         await self._note_account(link)
         await self._standing.set("connected")
 

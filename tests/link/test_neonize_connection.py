@@ -82,6 +82,21 @@ async def test_a_reconnection_that_the_core_does_not_repeat_is_told_all_the_same
         assert (await again.send(TO, Text("back"), os.urandom(32))).id
 
 
+async def test_when_the_core_does_not_come_back_in_good_time_it_is_told(tmp_path: Path) -> None:
+    async with real_stage(tmp_path, patience={"look": 0.1, "reconnect": 2.0}) as stage:
+        link, inbox = await stage.connected()
+        await stage.break_device("drop")
+        await twice_connected(inbox)
+        await asyncio.sleep(2.5)
+        assert count(inbox, ConnectFailed) == 0
+        await stage.fault("login", reason=503)
+        await stage.break_device("drop")
+        failed = await inbox.first(ConnectFailed)
+        assert failed.detail == "WhatsApp's core has not connected for 2 s"
+        assert count(inbox, Disconnected) >= 2
+        await link.close()
+
+
 @pytest.mark.parametrize(("action", "kind"), [("replace", StreamReplaced), ("logout", LoggedOut), ("stream-error", StreamError)])
 async def test_what_ends_a_connection_is_told(stage: RealStage, action: str, kind: type[LinkEvent]) -> None:
     link, inbox = await stage.connected()

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gateway.events import ConnectFailed, TemporaryBan
+import pytest
+
+from gateway.events import Connected, ConnectFailed, TemporaryBan
 from gateway.link.base import SessionFile
+from gateway.services.standing import Surroundings
 from tests.link.fake_link import FakeLinks
 from tests.running import FAST, Running, run_gateway, until
 
@@ -57,3 +60,22 @@ async def test_a_restart_does_not_dial_into_a_ban(tmp_path: Path) -> None:
         assert live.state.status.value == "banned"
         assert live.state.next_retry == live.state.until
         assert len(links.links) == 1
+
+
+async def test_dials_in_vain_are_further_and_further_apart_until_one_connects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tries: list[int] = []
+    monkeypatch.setattr(Surroundings, "pause", lambda self, count: tries.append(count) or 0.0)
+    links = FakeLinks()
+    async with run_gateway(tmp_path / "s", FAST, links) as running:
+        id_, _ = await running.linked()
+        links.on_open = [ConnectFailed("no route")]
+        links.live(id_).emit(ConnectFailed("gone"))
+        await until(lambda: len(tries) >= 4)
+        links.on_open = [Connected()]
+        live, = running.gateway.sessions.live()
+        await until(live.usable.is_set)
+        count = len(tries)
+        links.live(id_).emit(ConnectFailed("gone again"))
+        await until(lambda: len(tries) > count and live.usable.is_set())
+    assert tries[:4] == [0, 1, 2, 3]
+    assert tries[count:] == [0]
