@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -13,12 +14,15 @@ import structlog
 
 from gateway.errors import GatewayError
 from gateway.link.base import SessionFile, StoreDamaged
+from gateway.services.storing import until_stored
 from gateway.store import keyring
 from gateway.store.sessions import Session
 from gateway.store.store import Store
 from gateway.store.vault import VaultError
 
 log = structlog.get_logger("gateway.vault")
+
+SETTLE_SECONDS = 10.0
 
 
 class SessionFiles(Protocol):
@@ -117,14 +121,24 @@ class Vaulting:
             raise GatewayError("vault_refused", "The session is not linked: it gets a new file when it is.")
         async with self.lock, self._running.file_at_rest(session.id):
             try:
-                await self._rekey(session.id, self._files)
+                try:
+                    await self._rekey(session.id, self._files)
+                finally:
+                    await self._settle()
             except StoreDamaged as error:
                 raise GatewayError("vault_refused", f"The session's file cannot be written anew: {error}") from error
             except OSError as error:
                 raise GatewayError("storage_unavailable", f"The session keeps its key: {error.strerror}.") from error
-            finally:
-                await keyring.settle_rekeys(self._store)
         log.info("session_rekeyed", session=session.id)
+
+    async def _settle(self) -> None:
+        """A file that is in place already, while the row cannot be given its key, would not open."""
+        try:
+            async with asyncio.timeout(SETTLE_SECONDS):
+                await until_stored(partial(keyring.settle_rekeys, self._store), log)
+        except TimeoutError:
+            raise GatewayError("storage_unavailable", "The session's new key is not noted yet: start the gateway again when the "
+                               "disk can be written.") from None
 
     async def _rekey(self, id_: str, files: SessionFiles) -> None:
         store, place = self._store, f"session/{id_}"

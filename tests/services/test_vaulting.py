@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import GatewayError
+from gateway.link.base import SessionFile
+from gateway.services import storing
 from gateway.services.vaulting import NobodyRuns, Vaulting, settle
 from gateway.states import REASONS, SessionState
-from gateway.store.store import check_master_key, open_store
+from gateway.store import keyring
+from gateway.store.store import Store, check_master_key, open_store
 from gateway.store.vault import Vault, VaultError
 from tests.running import run_gateway
 
@@ -231,3 +234,41 @@ async def test_sessions_made_during_a_rotation_and_after_it_open(tmp_path: Path)
             live._standing.file()
         assert (await (await it.another_client("full")).post("/api/v1/admin/vault/rotate")).status == 403
         assert id_
+
+
+class Files:
+    """Sessions' files that are what was written into them."""
+
+    async def copy(self, file: SessionFile, target: Path, data_key: bytes) -> None:
+        target.write_bytes(data_key)
+
+    async def check(self, file: SessionFile) -> list[str]:
+        return []
+
+    async def empty_log(self, file: SessionFile) -> None:
+        pass
+
+    def forget(self, path: Path) -> None:
+        pass
+
+
+async def test_a_disk_that_is_full_when_the_new_file_is_in_place_does_not_part_it_from_its_key(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storing, "PAUSES", (0.01,))
+    state = tmp_path / "state"
+    await make(state)
+    refused = 0
+    async with open_store(state, Vault.load(state)) as store:
+        settled = keyring.settle_rekeys
+
+        async def full(store: Store) -> None:
+            nonlocal refused
+            refused += 1
+            if refused < 3:
+                raise GatewayError("storage_unavailable")
+            await settled(store)
+
+        monkeypatch.setattr(keyring, "settle_rekeys", full)
+        await Vaulting(store, Files(), NobodyRuns()).rekey((await store.sessions.all())[0])
+        wrapped = (await store.sessions.all())[0].wrapped_key
+        assert store.vault.unwrap(wrapped or b"", "session/s0") == store.session_path("s0").read_bytes()
