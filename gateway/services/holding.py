@@ -98,6 +98,8 @@ class Holder:
                     await asyncio.shield(link.close())
             except TimeoutError:
                 self._log.error("link_did_not_close")
+            except Exception:
+                self._log.exception("link_did_not_close")
             await self._store_left(in_hand, inbox)
 
     async def _store_left(self, in_hand: events.LinkEvent | None, inbox: asyncio.Queue[events.LinkEvent]) -> None:
@@ -165,8 +167,8 @@ class Holder:
                 return None
             case events.TemporaryBan():
                 now = self._around.clock()
-                await self._standing.set("temporary_ban", detail=event.detail or f"code {event.code}", until=now + event.expires_in,
-                                      next_retry=now + event.expires_in)
+                await self._standing.set("temporary_ban", detail=event.detail or f"code {event.code}",
+                                         until=now + event.expires_in, next_retry=now + event.expires_in)
                 return "temporary_ban", event.detail, max(event.expires_in, 1.0) + self._around.jitter(5)
             case events.LoginRefused():
                 await self._standing.set(event.reason, detail=event.detail)
@@ -176,18 +178,22 @@ class Holder:
         return GO_ON
 
     async def _store_event(self, event: events.LinkEvent) -> None:
-        now = self._around.clock()
-        match event:
-            case events.Receipt():
-                await self._around.receiving.handle_receipt(self._standing.session, event, now)
-                if self.sender is not None:
-                    self.sender.wake()
-            case events.MessageArrived():
-                await self._around.receiving.handle_message(self._standing.session, event, now)
-            case events.Undecryptable():
-                await self._around.receiving.handle_undecryptable(self._standing.session, event, now)
-            case _:
-                pass
+        """Raises storage_unavailable. What else goes wrong with one event is not the others' fault."""
+        receiving, session, now = self._around.receiving, self._standing.session, self._around.clock()
+        try:
+            match event:
+                case events.Receipt():
+                    await receiving.handle_receipt(session, event, now)
+                    if self.sender is not None:
+                        self.sender.wake()
+                case events.MessageArrived():
+                    await receiving.handle_message(session, event, now)
+                case events.Undecryptable():
+                    await receiving.handle_undecryptable(session, event, now)
+        except GatewayError:
+            raise
+        except Exception:
+            self._log.exception("event_not_handled", type=type(event).__name__)
 
     async def _handle_connected(self, link: Link) -> None:
         self._connected = True
@@ -203,7 +209,7 @@ class Holder:
         s = self._standing.session
         if account is not None and (account.jid, account.lid, account.push_name) != (s.jid, s.lid, s.push_name):
             await self._standing.update(jid=account.jid, lid=account.lid, push_name=account.push_name,
-                               platform=account.platform or s.platform)
+                                        platform=account.platform or s.platform)
 
     async def _catch_up(self, sender: Sender) -> None:
         await asyncio.sleep(CATCH_UP_SECONDS)

@@ -17,8 +17,11 @@ from gateway.services.pacing import Pace
 from gateway.services.pairing import Pairer
 from gateway.services.sending import Sender
 from gateway.services.standing import Standing, Surroundings
+from gateway.services.storing import until_stored
 from gateway.states import SessionState, Status
 from gateway.store.sessions import Session
+
+GRACE_SECONDS = 5.0                     # for the send under way, where nobody is in a hurry
 
 
 class LiveSession:
@@ -143,14 +146,16 @@ class LiveSession:
         async with self._commanding:
             self._check_open()
             await self._standing.update(stopped=True)
-            await self._become(None)
+            await self._become(None, GRACE_SECONDS)
             self._pairer.qr = self._pairer.code = None
             await self._standing.set("stopped" if self.session.jid else "qr_expired")
 
     async def _resume(self) -> None:
-        """A command could not be carried through: the session is not left saying what it no longer is."""
+        """A command could not be carried through: the session is not left saying what it no longer is. One that had come to its
+        end, or was stopped, stays so; a ban is sat out."""
         if self.session.jid is not None:
-            await self._become(self._holder.hold())
+            if not self.state.is_terminal or self.state.status is Status.BANNED:
+                await self._become(self._holder.hold())
         else:
             with contextlib.suppress(GatewayError):
                 await self._standing.set("qr_expired")
@@ -163,9 +168,7 @@ class LiveSession:
         """The daemon stops, or the session is deleted: the send under way may end, the link closes, and nothing begins any more.
         The state stays as it was told last."""
         self._over = True
-        if self.sender is not None:
-            await self.sender.stop(grace_seconds)
-        await self._become(None)
+        await self._become(None, grace_seconds)
 
     async def reopen(self) -> None:
         """After `end`, when the deletion could not be carried through."""
@@ -182,40 +185,50 @@ class LiveSession:
             return f"WhatsApp did not take the log-out: {error.text}"
         return ""
 
-    async def _become(self, activity: Any) -> None:
+    async def _become(self, activity: Any, grace_seconds: float = 0) -> None:
         """Ends the present activity, then begins another (None: none)."""
         async with self._switching:
-            if self._task is not None:
-                self._task.cancel()
-                await asyncio.wait([self._task])
-                self._task = None
+            await self._end_activity(grace_seconds)
             if activity is not None and self._over:
                 activity.close()
                 raise GatewayError("stopping")
             if activity is not None:
-                # A context of its own: the request that asked for it is over long before it ends.
-                self._task = asyncio.create_task(self._guard(activity), name=f"session {self.session.id}",
-                                                 context=contextvars.Context())
+                self._begin(activity)
 
-    @contextlib.asynccontextmanager
-    async def file_at_rest(self, grace_seconds: float = 5.0) -> AsyncIterator[None]:
-        """Nobody has the session's file open while the block runs, and no command begins anything; then the link is held as
-        before, with the key that the row has by then."""
+    def _begin(self, activity: Any) -> None:
+        # A context of its own: the request that asked for it is over long before it ends.
+        self._task = asyncio.create_task(self._guard(activity), name=f"session {self.session.id}", context=contextvars.Context())
+
+    async def _end_activity(self, grace_seconds: float) -> bool:
+        """The send under way may end within the time. Whether there was an activity."""
         if self.sender is not None:
             await self.sender.stop(grace_seconds)
-        async with self._switching:
-            held = self._task is not None and not self._task.done()
-            if self._task is not None:
-                self._task.cancel()
-                await asyncio.wait([self._task])
-                self._task = None
+        if self._task is None:
+            return False
+        ended_before = self._task.done()
+        self._task.cancel()
+        await asyncio.wait([self._task])
+        self._task = None
+        return not ended_before
+
+    @contextlib.asynccontextmanager
+    async def file_at_rest(self) -> AsyncIterator[None]:
+        """Nobody has the session's file open while the block runs, and no command begins anything; then the link is held as
+        before, with the key that the row has by then. Raises vault_refused where no device is linked."""
+        async with self._commanding, self._switching:
+            self._check_open()
+            if self.session.jid is None:
+                raise GatewayError("vault_refused", "The session is not linked: it gets a new file when it is.")
+            held = await self._end_activity(GRACE_SECONDS)
             try:
                 yield
             finally:
-                await self._standing.refresh()
                 if held:
-                    self._task = asyncio.create_task(self._guard(self._holder.hold()), name=f"session {self.session.id}",
-                                                     context=contextvars.Context())
+                    self._begin(self._hold_again())
+
+    async def _hold_again(self) -> None:
+        await until_stored(self._standing.refresh, self._log)
+        await self._holder.hold()
 
     async def _guard(self, activity: Awaitable[None]) -> None:
         """One session's failure is that session's state."""

@@ -53,14 +53,15 @@ class Sessions:
     async def start(self) -> None:
         """Begins to open every session that was linked. Returns at once; they connect one after the other."""
         for session in await self._around.store.sessions.all():
-            live = self._live[session.id] = LiveSession(session, self._around)
-            if session.wrapped_key is None:
-                await self._finish_delete(live)         # a deletion that was cut off
-            else:
-                try:
+            live = LiveSession(session, self._around)
+            try:
+                if session.wrapped_key is None:
+                    await self._finish_delete(live)     # a deletion that was cut off
+                else:
+                    self._live[session.id] = live
                     await live.start()
-                except Exception:                       # one session's trouble is not the others'
-                    log.exception("session_not_started", session=session.id)
+            except Exception:                           # one session's trouble is not the others'
+                log.exception("session_not_started", session=session.id)
 
     async def stop(self, grace_seconds: float) -> None:
         self._stopping = True
@@ -145,8 +146,14 @@ class Sessions:
                 raise GatewayError("session_exists", f"A session of the key '{session_key}' exists already.",
                                    session_key=session_key) from None
         live = self._live[id_] = LiveSession(session, around)
+        if self._stopping:
+            raise GatewayError("stopping")
         if webhook_url:
-            await self._webhooks.set_session_url(session, webhook_url)     # before the first thing happens
+            try:
+                await self._webhooks.set_session_url(session, webhook_url)     # before the first thing happens
+            except GatewayError:
+                await live.reopen()                                            # it is there, but nobody links it
+                raise
         log.info("session_created", session=id_)
         if pair:
             await live.relink(pairing_phone.user if pairing_phone else None)

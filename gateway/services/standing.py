@@ -89,8 +89,8 @@ class Standing:
 
     # ------------------------------------------------------------------ the state
 
-    async def set(self, reason: str, *, detail: str = "", next_retry: float | None = None,
-                         until: float | None = None, instead_of: str | None = None) -> None:
+    async def set(self, reason: str, *, detail: str = "", next_retry: float | None = None, until: float | None = None,
+                  instead_of: str | None = None) -> None:
         """`instead_of`: only if the reason is that one until now. Raises storage_unavailable; a state that is no longer
         `connected` is shown all the same."""
         now = self.around.clock()
@@ -135,7 +135,7 @@ class Standing:
                     await self.tell(tx, "disconnected", now, public)
             if state.needs_somebody:
                 await self.tell(tx, "error", now, {"code": state.reason.code, "message": state.reason.sentence,
-                                                    "action": state.reason.action, "state": public})
+                                                   "action": state.reason.action, "state": public})
 
         await self.around.store.database.write(store)
         await self.refresh()
@@ -145,7 +145,7 @@ class Standing:
 
     async def tell(self, tx: Transaction, type: str, at: float, data: dict[str, Any]) -> None:
         await self.around.feed.tell(tx, owner=self.session.owner, session_id=self.session.id, type=type, at=at,
-                                     data={"session": self.session.id, **data})
+                                    data={"session": self.session.id, **data})
 
     def _who(self) -> dict[str, Any]:
         s = self.session

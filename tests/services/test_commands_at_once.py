@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.errors import InvalidField
+from gateway.errors import GatewayError, InvalidField
 from gateway.events import Disconnected
 from gateway.link.base import SendError
 from tests.running import Running, run_gateway, until
@@ -153,3 +153,13 @@ async def test_large_files_are_not_all_made_ready_long_before_their_turn(running
     sender.wake()
     await asyncio.sleep(0.05)
     assert len(sender._preparing) == 2
+
+
+async def test_a_session_that_is_made_while_the_daemon_stops_begins_nothing(running: Running) -> None:
+    async with running.gateway.store.database._lock:            # so that it waits for its row
+        making = asyncio.create_task(running.gateway.sessions.create(running.key, session_key="late"))
+        await asyncio.sleep(0.05)
+        await running.gateway.sessions.stop(0)
+    with pytest.raises(GatewayError, match="stopping"):
+        await making
+    assert running.links.pairings == []

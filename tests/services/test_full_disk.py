@@ -6,13 +6,16 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
+from gateway.errors import GatewayError
 from gateway.events import Connected, Disconnected, LoggedOut, Receipt
 from gateway.jid import JID
 from gateway.services import storing
-from tests.running import Running, until
+from tests.link.fake_link import FakeLinks
+from tests.running import Running, run_gateway, until
 
 TO = "+237612345678"
 FRIEND = JID.parse("237612345678@s.whatsapp.net")
@@ -188,3 +191,49 @@ async def test_missing_acknowledgements_are_shown_while_the_disk_is_full_and_ove
     await until(lambda: live.state.reason.code == "connected")
     said = capsys.readouterr().out
     assert "state_not_told" in said and "Traceback" not in said
+
+
+async def test_a_stopped_session_whose_deletion_the_disk_refused_is_not_connected(running: Running) -> None:
+    id_, _ = await running.linked()
+    await running.client.post(f"/api/v1/sessions/{id_}/disconnect", {})
+    live, = running.gateway.sessions.live()
+    for command in ("DELETE", "POST"):
+        async with full_disk(running):
+            refused = await running.client(command, f"/api/v1/sessions/{id_}" + ("/relink" if command == "POST" else ""), {})
+            assert refused.body["error"]["code"] == "storage_unavailable"
+        await asyncio.sleep(0.05)
+        assert (live.state.reason.code, live._task, len(running.links.links)) == ("stopped", None, 1), command
+
+
+async def test_a_deletion_that_cannot_be_finished_at_the_start_stops_nobody(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    links = FakeLinks()
+    async with run_gateway(tmp_path / "s", links=links) as running:
+        id_, _ = await running.linked("deleted")
+        await running.linked("other", "15550002222")
+        async with running.gateway.store.database.transaction() as tx:
+            await running.gateway.store.sessions.update(tx, id_, wrapped_key=None)
+
+    async def full(*_: object) -> None:
+        raise GatewayError("storage_unavailable")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("gateway.store.webhooks.Webhooks.delete_of_session", full)
+        async with run_gateway(tmp_path / "s", links=links) as running:
+            live, = running.gateway.sessions.live()
+            await until(live.usable.is_set)
+            assert live.session.session_key == "other"
+            assert [row.session.session_key for row in await running.gateway.sessions.of(running.key)] == []
+    async with run_gateway(tmp_path / "s", links=links) as running:
+        assert [s.session_key for s in await running.gateway.store.sessions.all()] == ["other"]
+
+
+async def test_a_session_whose_webhook_the_disk_refused_does_not_say_that_it_is_being_linked(
+        running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def full(*_: object) -> None:
+        raise GatewayError("storage_unavailable")
+
+    monkeypatch.setattr("gateway.services.webhooks.WebhookService.set_session_url", full)
+    answer = await running.client.post("/api/v1/sessions", {"session_key": "a", "webhook_url": "http://127.0.0.1:9/"})
+    assert answer.body["error"]["code"] == "storage_unavailable"
+    assert await state_of(running) == "qr_expired"

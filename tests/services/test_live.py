@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from pathlib import Path
 
 import pytest
 
-from gateway.events import Connected, ConnectFailed, TemporaryBan
+from gateway.errors import GatewayError
+from gateway.events import Connected, ConnectFailed, MessageArrived, TemporaryBan
+from gateway.jid import JID
 from gateway.link.base import SessionFile
+from gateway.messages import MessageKey, Received
+from gateway.services import storing
+from gateway.services.receiving import Receiving
 from gateway.services.standing import Surroundings
+from gateway.store.sessions import Session
 from tests.link.fake_link import FakeLinks
 from tests.running import FAST, Running, run_gateway, until
+
+FRIEND = JID.parse("237612345678@s.whatsapp.net")
 
 
 async def test_a_crash_right_after_the_phone_accepted_does_not_lose_the_link(tmp_path: Path) -> None:
@@ -79,3 +89,93 @@ async def test_dials_in_vain_are_further_and_further_apart_until_one_connects(tm
         await until(lambda: len(tries) > count and live.usable.is_set())
     assert tries[:4] == [0, 1, 2, 3]
     assert tries[count:] == [0]
+
+
+def arrival(id_: str) -> MessageArrived:
+    return MessageArrived(Received(MessageKey(FRIEND, FRIEND, id_), int(time.time()), "text", False, FRIEND, None, "Ama", "x"))
+
+
+async def arrived(running: Running) -> list[str]:
+    return [m.wa_id or "" for m in await running.gateway.store.messages.page(running.key.owner, direction="in")][::-1]
+
+
+async def test_an_event_that_cannot_be_handled_costs_neither_the_session_nor_the_others(
+        running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Receiving.handle_message
+
+    async def stumble(self: Receiving, session: Session, event: MessageArrived, now: float) -> None:
+        if event.message.key.id == "BAD":
+            raise ValueError("nobody thought of this")
+        await store(self, session, event, now)
+
+    monkeypatch.setattr(Receiving, "handle_message", stumble)
+    _, link = await running.linked()
+    live, = running.gateway.sessions.live()
+    link.emit(arrival("BAD"))
+    link.emit(arrival("A1"))
+    async with asyncio.timeout(5):
+        while await arrived(running) != ["A1"]:
+            await asyncio.sleep(0.005)
+    assert live.state.status.value == "connected"
+    for id_ in ("BAD", "A2"):
+        link.emit(arrival(id_))
+    await running.gateway.sessions.stop(0)
+    assert await arrived(running) == ["A1", "A2"]
+
+
+async def test_a_link_that_fails_to_close_loses_nothing_that_had_arrived(
+        running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, link = await running.linked()
+
+    async def fail() -> None:
+        link.emit(arrival("A1"))
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(link, "close", fail)
+    await running.gateway.sessions.stop(0)
+    assert await arrived(running) == ["A1"]
+
+
+async def test_a_send_under_way_ends_before_a_disconnection_that_was_asked_for(running: Running) -> None:
+    """Cut off, nobody could tell whether it arrived."""
+    id_, link = await running.linked()
+    held = link.hold_next_send()
+    message = (await running.client.post("/api/v1/messages", {"to": "+237612345678", "message": "1"})).body["id"]
+    await held.handed_over.wait()
+    disconnecting = asyncio.create_task(running.client.post(f"/api/v1/sessions/{id_}/disconnect", {}))
+    live, = running.gateway.sessions.live()
+    await until(lambda: live.session.stopped)
+    held.confirm()
+    assert (await disconnecting).status == 200
+    assert (await running.client.get(f"/api/v1/messages/{message}")).body["status"] == "sent"
+
+
+async def test_a_session_that_is_being_linked_keeps_its_file_and_its_code(running: Running) -> None:
+    """It was linked when somebody asked for a new key, and is not when the turn comes."""
+    id_, _ = await running.linked()
+    await running.client.post(f"/api/v1/sessions/{id_}/relink", {})
+    await until(lambda: len(running.links.pairings) == 2)
+    with pytest.raises(GatewayError, match="not linked"):
+        async with running.gateway.sessions.file_at_rest(id_):
+            raise AssertionError("its file is the pairing's")
+    live, = running.gateway.sessions.live()
+    assert (live.state.status.value, running.links.pairings[-1].closed) == ("pending", 0)
+
+
+async def test_a_session_whose_row_cannot_be_read_after_a_rest_is_held_again(
+        running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storing, "PAUSES", (0.01,))
+    id_, _ = await running.linked()
+    live, = running.gateway.sessions.live()
+    refresh, refused = live._standing.refresh, 0
+
+    async def unreadable() -> None:
+        nonlocal refused
+        refused += 1
+        if refused == 1:
+            raise GatewayError("storage_unavailable")
+        await refresh()
+
+    async with running.gateway.sessions.file_at_rest(id_):
+        monkeypatch.setattr(live._standing, "refresh", unreadable)
+    await until(lambda: len(running.links.links) == 2 and live.usable.is_set())
