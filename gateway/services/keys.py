@@ -61,7 +61,7 @@ class Keys:
         if key is None:
             raise GatewayError("unauthorized")
         now = self._clock()
-        if now - self._noted.get(key.id, 0) > _NOTE_USE_EVERY:
+        if not 0 <= now - self._noted.get(key.id, 0) <= _NOTE_USE_EVERY:
             self._noted[key.id] = now
             with contextlib.suppress(GatewayError):         # a full disk is no reason to refuse somebody who only looks
                 await self._database.write(lambda tx: self._rows.used(tx, key.id, now))
@@ -93,7 +93,7 @@ class Keys:
         """Before a message is accepted. Raises `rate_limited` (a day's) or `quota_exceeded` (the month's)."""
         plan, now = self.plan(key), self._clock()
         if plan.messages_per_day:
-            used, first = await self._usage.accepted_since(key.owner, now - DAY, tx)
+            used, first = await self._usage.accepted_between(key.owner, now - DAY, now, tx)
             if used >= plan.messages_per_day:
                 wait = (first or now) + DAY - now
                 raise GatewayError("rate_limited", f"The plan '{key.plan}' allows {plan.messages_per_day} messages a day.",
@@ -108,8 +108,8 @@ class Keys:
         plan, now = self.plan(key), self._clock()
         start = datetime.fromtimestamp(now, UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
         end = (start + timedelta(days=32)).replace(day=1)
-        month = await self._usage.totals(key.owner, day_of(start.timestamp()), tx)
-        day, _ = await self._usage.accepted_since(key.owner, now - DAY, tx)
+        month = await self._usage.totals(key.owner, day_of(start.timestamp()), day_of(end.timestamp() - 1), tx)
+        day, _ = await self._usage.accepted_between(key.owner, now - DAY, now, tx)
         return Quota(plan.messages_per_day, day, plan.messages_per_month, month.accepted, month.sent, month.delivered,
                      month.failed, start.timestamp(), end.timestamp())
 

@@ -393,7 +393,8 @@ class Database:
         GatewayError('storage_unavailable')."""
         async with self._lock:
             with _of_the_store("written"):
-                await _to_the_end(self._writer.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)"))
+                if cancelled := await _to_the_end(self._writer.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")):
+                    raise cancelled
 
     async def integrity(self) -> list[str]:
         """Empty when all is well."""

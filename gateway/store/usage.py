@@ -11,9 +11,9 @@ from gateway.store.vault import Sealer
 _COUNT = """INSERT INTO usage (owner, day, {column}) VALUES (?, ?, 1)
 ON CONFLICT (owner, day) DO UPDATE SET {column} = {column} + 1"""
 _SUM = """SELECT coalesce(sum(accepted), 0) AS accepted, coalesce(sum(sent), 0) AS sent,
-coalesce(sum(delivered), 0) AS delivered, coalesce(sum(failed), 0) AS failed FROM usage WHERE owner = ? AND day >= ?"""
-_SINCE = """SELECT count(*) AS n, min(created_at) AS first FROM messages
-WHERE owner = ? AND direction = 'out' AND created_at > ?"""
+coalesce(sum(delivered), 0) AS delivered, coalesce(sum(failed), 0) AS failed FROM usage WHERE owner = ? AND day BETWEEN ? AND ?"""
+_ACCEPTED = """SELECT count(*) AS n, min(created_at) AS first FROM messages
+WHERE owner = ? AND direction = 'out' AND created_at > ? AND created_at <= ?"""
 
 
 def day_of(at: float) -> str:
@@ -36,14 +36,15 @@ class Usage:
         assert column in ("accepted", "sent", "delivered", "failed")
         await tx.execute(_COUNT.format(column=column), owner, day_of(at))
 
-    async def totals(self, owner: str, first_day: str, tx: Transaction | None = None) -> Totals:
-        row = await (tx or self._database).one(_SUM, owner, first_day)
+    async def totals(self, owner: str, first_day: str, last_day: str = "9999-12-31", tx: Transaction | None = None) -> Totals:
+        row = await (tx or self._database).one(_SUM, owner, first_day, last_day)
         assert row is not None
         return Totals(row["accepted"], row["sent"], row["delivered"], row["failed"])
 
-    async def accepted_since(self, owner: str, since: float, tx: Transaction | None = None) -> tuple[int, float | None]:
-        """How many messages were accepted since then and when the first of them was."""
-        row = await (tx or self._database).one(_SINCE, owner, since)
+    async def accepted_between(self, owner: str, after: float, until: float,
+                               tx: Transaction | None = None) -> tuple[int, float | None]:
+        """How many messages were accepted then and when the first of them was. `until` is now, as of `Messages.sent_between`."""
+        row = await (tx or self._database).one(_ACCEPTED, owner, after, until)
         assert row is not None
         return row["n"], row["first"]
 

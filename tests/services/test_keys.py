@@ -96,6 +96,24 @@ async def test_a_months_quota_is_told_with_the_months_end(store: Store, keys: Ke
     assert refused.value.retry_after == pytest.approx(2 * 86_400)
 
 
+async def test_messages_of_a_future_that_a_clock_took_back_use_nothing_up(store: Store, keys: Keys, clock: Clock) -> None:
+    key, _ = await keys.create(name="x", plan="free")
+    for number in range(3):
+        await accept(store, key, number, clock.now + 400 * 86_400)
+    await keys.check_quota(key)
+    quota = await keys.quota(key)
+    assert (quota.day_used, quota.month_used) == (0, 0)
+
+
+async def test_when_a_key_was_used_is_noted_after_the_clock_was_set_back_too(keys: Keys, clock: Clock) -> None:
+    _, text = await keys.create(name="x")
+    for _ in range(2):
+        await keys.authenticate(text)
+        clock.now -= 86_400
+    key, = await keys.all()
+    assert key.last_used_at == clock.now + 86_400
+
+
 async def test_a_plan_that_is_gone_from_the_settings_allows_what_the_smallest_does(store: Store, keys: Keys) -> None:
     async with store.database.transaction() as tx:
         key, _ = await store.keys.create(tx, name="x", scope="full", plan="gold", at=1.0)

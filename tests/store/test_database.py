@@ -230,6 +230,16 @@ async def test_a_cancellation_during_the_commit_does_not_undo_it(database, monke
     assert await names(database) == ["x"]
 
 
+async def test_a_cancellation_while_the_log_is_emptied_is_not_swallowed(database):
+    async with database._lock:
+        task = asyncio.create_task(database.empty_log())
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)                  # it has the lock now, and SQLite's thread the work
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
 # ------------------------------------------------------------------ written in one go, together
 
 

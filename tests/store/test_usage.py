@@ -45,10 +45,10 @@ async def test_accepted_messages_are_counted_from_the_outbox_itself(store):
         async with store.database.transaction() as tx:
             await store.messages.accept(tx, id=f"m{n}", owner="a", session_id="s", kind="text", chat=JID("4915112345678", "lid"),
                                         facts={}, payload=b"", at=100.0 + n)
-    assert await store.usage.accepted_since("a", 100.0) == (2, 101.0)
-    assert await store.usage.accepted_since("a", 0.0) == (3, 100.0)
-    assert await store.usage.accepted_since("a", 102.0) == (0, None)
-    assert await store.usage.accepted_since("b", 0.0) == (0, None)
+    assert await store.usage.accepted_between("a", 100.0, 102.0) == (2, 101.0)
+    assert await store.usage.accepted_between("a", 0.0, 200.0) == (3, 100.0)
+    assert await store.usage.accepted_between("a", 102.0, 200.0) == (0, None)
+    assert await store.usage.accepted_between("b", 0.0, 200.0) == (0, None)
 
 
 # ------------------------------------------------------------------ answers to repeats
