@@ -174,13 +174,15 @@ class Sender:
         for id_ in self._preparing.keys() - {message.id for message in (*heads, *following)}:
             self._preparing.pop(id_).cancel()       # cancelled, or settled by somebody else
         waits: list[float] = []
+        # A time that lies further ahead was set by a clock that was set back since.
+        latest = max(now + RETRY_SECONDS[-1], self._watch.restricted_until or 0)
         for message in heads:
             if message.stage == "unconfirmed":
                 due = await self._settle(message, now)
                 if due is None:
                     return 0
                 waits.append(due)
-            elif message.not_before and message.not_before > now:
+            elif message.not_before and now < message.not_before <= latest:
                 waits.append(message.not_before)
             elif await self._may_open(message, now, waits):
                 task = self._prepared_ahead(message)
@@ -270,8 +272,6 @@ class Sender:
         return True
 
     async def _fail_preparing(self, message: Message, error: BaseException) -> None:
-        if isinstance(error, asyncio.CancelledError):
-            raise error
         if isinstance(error, GatewayError):
             code, text = error.code, error.message
         else:
@@ -373,9 +373,12 @@ class Sender:
     async def _warn_no_ack(self, message: Message) -> None:
         await asyncio.sleep(self._settings.no_ack_seconds)
         self._watch.ack_missing()
-        await self._write(lambda tx: self._ledger.warn(
-            tx, message, "no_ack", f"WhatsApp has not acknowledged the message for {self._settings.no_ack_seconds:g} s.",
-            self._clock()))
+        now, seconds = self._clock(), self._settings.no_ack_seconds
+
+        async def warn(tx: Transaction) -> None:
+            await self._ledger.warn(tx, message, "no_ack", f"WhatsApp has not acknowledged the message for {seconds:g} s.", now)
+
+        await until_stored(lambda: self._write(warn), self._log)
 
     async def _handle_send_error(self, message: Message, error: SendError) -> None:
         now = self._clock()
@@ -408,7 +411,9 @@ class Sender:
         """An unconfirmed send: None when it is settled, else when to look again."""
         if self._settle_from is None:
             return now + 5
-        due = max(self._settle_from, message.handed_at or 0) + self._settings.settle_seconds
+        self._settle_from = min(self._settle_from, now)         # later: the clock was set back since
+        handed = message.handed_at if message.handed_at is not None and message.handed_at <= now else 0
+        due = max(self._settle_from, handed) + self._settings.settle_seconds
         if now < due:
             return due
         self._preparing.pop(message.id, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -237,3 +238,23 @@ async def test_a_session_whose_webhook_the_disk_refused_does_not_say_that_it_is_
     answer = await running.client.post("/api/v1/sessions", {"session_key": "a", "webhook_url": "http://127.0.0.1:9/"})
     assert answer.body["error"]["code"] == "storage_unavailable"
     assert await state_of(running) == "qr_expired"
+
+
+async def test_a_warning_that_cannot_be_stored_is_stored_when_there_is_room(running: Running) -> None:
+    complaints: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context["message"]))
+    id_, link = await running.linked()
+    live, = running.gateway.sessions.live()
+    held = link.hold_next_send()
+    await running.client.post("/api/v1/messages", {"to": TO, "message": "1"})
+    await held.handed_over.wait()
+    async with full_disk(running):
+        await until(lambda: live.state.reason.code == "acks_missing")
+        await asyncio.sleep(0.05)
+    async with asyncio.timeout(5):
+        while "no_ack" not in [e.data.get("code") for e in await running.gateway.store.journal.after(0, session_id=id_)]:
+            await asyncio.sleep(0.01)
+    held.confirm()
+    await until(lambda: live.state.reason.code == "connected")
+    gc.collect()
+    assert complaints == []
