@@ -8,8 +8,12 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
+import structlog
+
 from gateway.store.database import Transaction
 from gateway.store.journal import Event, Journal
+
+log = structlog.get_logger("gateway.feed")
 
 QUEUE = 1000            # events a reader may lag behind before it is let go
 AT_ONCE = 100           # readers woken in one turn of the event loop: thousands would hold up everybody else
@@ -103,7 +107,10 @@ class Feed:
         if not self._waking:
             self._wake_some()
         for listener in self._listeners:
-            listener(event)
+            try:
+                listener(event)
+            except Exception:               # it is committed: who waits for that must not be told otherwise
+                log.exception("listener_failed", type=event.type)
 
     def wake_later(self, subscription: Subscription) -> None:
         if not subscription.waits_to_be_woken:
@@ -121,7 +128,7 @@ class Feed:
             asyncio.get_running_loop().call_soon(self._wake_some)
 
     def listen(self, listener: Callable[[Event], None]) -> None:
-        """A callback for every event, which must not block or raise (metrics, the webhooks' wake-up)."""
+        """A callback for every event, which must not block (metrics, the webhooks' wake-up)."""
         self._listeners.append(listener)
 
     def subscribe(self, *, owner: str | None = None, session_id: str | None = None, types: Iterable[str] = (),

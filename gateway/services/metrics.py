@@ -13,7 +13,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, generate_latest
 
 from gateway.audio.audio_file import AudioFile
@@ -29,8 +28,6 @@ from gateway.store.figures import Figures
 from gateway.store.journal import TYPES, Event
 from gateway.store.store import Store
 from gateway.times import parse_iso
-
-log = structlog.get_logger("gateway.metrics")
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 LAG_EVERY_SECONDS = 1.0
@@ -118,14 +115,11 @@ class Metrics:
         self._transcoded.labels(codec_family(codec)).observe(seconds)
 
     def _handle_event(self, event: Event) -> None:
-        try:
-            self._events.labels(event.type).inc()
-            if event.type == "message":
-                self._count_message(event.data)
-            elif event.type == "receipt":
-                self._count_receipt(event.data)
-        except Exception:                   # a number that is missing must not cost a message
-            log.exception("metrics_failed", type=event.type)
+        self._events.labels(event.type).inc()
+        if event.type == "message":
+            self._count_message(event.data)
+        elif event.type == "receipt":
+            self._count_receipt(event.data)
 
     def _count_message(self, data: Mapping[str, Any]) -> None:
         kind = "ptt" if data.get("ptt") else str(data.get("type"))

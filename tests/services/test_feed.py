@@ -9,6 +9,7 @@ import pytest
 
 from gateway.services import feed as module
 from gateway.services.feed import Feed, Revoked, SlowReader, Stopping, Subscription
+from gateway.store.journal import Event
 from gateway.store.store import Store
 
 
@@ -148,3 +149,17 @@ async def test_many_readers_are_woken_in_turns_with_everybody_else(store: Store,
     for reader in readers:
         reader.cancel()
     await asyncio.gather(*readers, return_exceptions=True)
+
+
+async def test_a_listener_that_fails_makes_no_commit_look_undone(store: Store, feed: Feed) -> None:
+    """Whoever was told so would send the message once more."""
+    heard: list[int] = []
+
+    def fail(event: Event) -> None:
+        raise ValueError("nobody thought of this")
+
+    feed.listen(fail)
+    feed.listen(lambda event: heard.append(event.seq))
+    await tell(store, feed, 1)
+    await store.database.write(lambda tx: feed.tell(tx, owner="o", session_id="s", type="message", at=1.0, data={"n": 2}))
+    assert heard == [1, 2]
