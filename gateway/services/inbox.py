@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
 import msgspec
+import structlog
 
 from gateway.errors import GatewayError
 from gateway.jid import JID
@@ -19,6 +20,8 @@ from gateway.services.receiving import Arrival
 from gateway.services.sessions import Sessions
 from gateway.store.messages import Message
 from gateway.store.store import Store
+
+log = structlog.get_logger("gateway.inbox")
 
 # Kinds of outgoing messages whose words are all there is of them; of the others the payload may be a large file.
 _WORDS_ONLY = ("text", "reaction")
@@ -72,9 +75,16 @@ class Inbox:
                 except LinkError as error:
                     raise GatewayError(error.code, error.text) from error
                 if self._retention_seconds:
-                    async with self._store.database.transaction() as tx:
-                        await self._store.media.keep(tx, message.id, data, self._clock() + self._retention_seconds)
+                    await self._keep(message.id, data)
         return MediaFile(data, media_type(ref.mimetype) or "application/octet-stream", clean_filename(arrival.filename) or "")
+
+    async def _keep(self, id_: str, data: bytes) -> None:
+        """A full disk is no reason to refuse what is there."""
+        try:
+            async with self._store.database.transaction() as tx:
+                await self._store.media.keep(tx, id_, data, self._clock() + self._retention_seconds)
+        except GatewayError as error:
+            log.warning("media_not_kept", message=id_, error=error.message)
 
     async def mark_read(self, message: Message, *, played: bool) -> Message:
         """Tells the sender. Raises wrong_state, session_not_connected, send_failed."""

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from gateway.config import Media
+from gateway.errors import GatewayError
 from gateway.events import Disconnected, MessageArrived
 from gateway.jid import JID
 from gateway.link.base import LinkError
@@ -86,6 +87,19 @@ async def test_a_file_is_downloaded_once_and_then_comes_sealed_from_the_store(ru
     row = await running.gateway.store.database.one("SELECT body_sealed FROM media")
     assert row is not None
     assert b"OggS" not in row[0]
+
+
+async def test_a_file_that_cannot_be_kept_is_given_all_the_same(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is full; who looks at a picture need not know."""
+    async def full(*_: object) -> None:
+        raise GatewayError("storage_unavailable")
+
+    monkeypatch.setattr("gateway.store.media.Media.keep", full)
+    _, link = await running.linked()
+    link.stored.media["/v/file"] = b"OggS"
+    id_ = await arrive(running, link, received(kind="ptt", media=media()))
+    answer = await running.client.get(f"{MESSAGES}/{id_}/media")
+    assert (answer.status, answer.body) == (200, b"OggS")
 
 
 async def test_without_retention_a_file_is_not_kept(tmp_path) -> None:
