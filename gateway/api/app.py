@@ -107,7 +107,8 @@ def build(gateway: Gateway, more: Sequence[BaseRoute] = (), *, described: Sequen
             allow_methods=["GET", "POST", "PATCH", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "X-Api-Key", "apikey", "Token",
                            "access-token"],
-            expose_headers=["X-Request-Id", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "Retry-After"]))
+            expose_headers=["X-Request-Id", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "Retry-After",
+                            "Idempotent-Replayed"]))
     endpoints = [*ENDPOINTS, openapi.endpoint([GROUP, *described]), *docs.ENDPOINTS]
     handlers: dict[Any, Any] = {HTTPException: http_error, Exception: failed}
     app = Starlette(routes=[*routes(gateway, endpoints), *more], middleware=middleware, exception_handlers=handlers)

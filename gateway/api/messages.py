@@ -23,6 +23,7 @@ from gateway.store.messages import Message
 from gateway.times import iso, parse_iso
 
 MAX_TEXT = 65_536               # characters; WhatsApp's own limit
+Text = Annotated[Words, msgspec.Meta(max_length=MAX_TEXT)]
 
 
 class SendText(Strict):
@@ -30,7 +31,7 @@ class SendText(Strict):
     `reply_to`: the id of a message of that session."""
 
     to: str
-    message: Annotated[Words, msgspec.Meta(min_length=1, max_length=MAX_TEXT)]
+    message: Annotated[Text, msgspec.Meta(min_length=1)]
     session: str | None = None
     reply_to: str | None = None
 
@@ -41,7 +42,7 @@ class SendMedia(Strict):
     to: str
     mediaType: Literal["image", "video", "document"]
     mediaUrl: str = ""
-    caption: Annotated[Words, msgspec.Meta(max_length=MAX_TEXT)] = ""
+    caption: Text = ""
     filename: Annotated[Line, msgspec.Meta(max_length=255)] = ""
     session: str | None = None
     reply_to: str | None = None
@@ -115,6 +116,26 @@ def _accepted(call: Call, message: Message) -> Response:
     return call.answer(shape(message))
 
 
+def check_file_url(text: str, field: str) -> str:
+    """Where it leads is looked at when it is fetched. Raises InvalidField."""
+    if text[:5].lower() not in ("http:", "https", "data:"):
+        raise InvalidField(field, f"{field}: an http, https or data: URL is needed", "fetch_bad_url")
+    return text
+
+
+def shown_name(filename: str) -> str:
+    """A file's name as one that can be shown."""
+    return clean_filename(filename) or ""
+
+
+def with_bytes(call: Call, draft: Draft, data: bytes, filename: str) -> Draft:
+    """Raises too_large."""
+    limit = call.gateway.preparing.max_bytes(draft.kind)
+    if len(data) > limit:
+        raise GatewayError("too_large", f"The file is larger than {limit // 1024} KiB.", limit=limit)
+    return msgspec.structs.replace(draft, data=data, filename=filename)
+
+
 def file_of(call: Call) -> File | None:
     """The one file that a form may bring. Raises InvalidField."""
     for name in call.body.files:
@@ -129,14 +150,8 @@ def _with_file(call: Call, draft: Draft, url: str, field: str) -> Draft:
     if bool(file) == bool(url):
         raise InvalidField(field, f"{field}: give either {field} or a part named 'file'" + (", not both" if url else ""))
     if file is None:
-        if url[:5].lower() not in ("http:", "https", "data:"):
-            raise InvalidField(field, f"{field}: an http, https or data: URL is needed", "fetch_bad_url")
-        return msgspec.structs.replace(draft, url=url)
-    limit = call.gateway.preparing.max_bytes(draft.kind)
-    if len(file.data) > limit:
-        raise GatewayError("too_large", f"The file is larger than {limit // 1024} KiB.", limit=limit)
-    return msgspec.structs.replace(draft, data=file.data, filename=draft.filename or clean_filename(file.filename) or "",
-                                   mimetype=file.content_type if draft.kind == "document" else "")
+        return msgspec.structs.replace(draft, url=check_file_url(url, field))
+    return with_bytes(call, draft, file.data, draft.filename or shown_name(file.filename))
 
 
 @once
@@ -241,14 +256,9 @@ async def timeline(call: Call) -> Response:
     return call.answer(Timeline(id=message.id, events=[TimelineEntry(status=status, at=iso(at)) for at, _, status in entries]))
 
 
-def _media_limit(gateway: Gateway) -> int:
-    """The largest file there may be, as base64 in a data: URI."""
-    largest = max(gateway.preparing.max_bytes(kind) for kind in ("image", "video", "document"))
-    return largest * 4 // 3 + SMALL_BODY
-
-
-def _audio_limit(gateway: Gateway) -> int:
-    return gateway.preparing.max_bytes("ptt") * 4 // 3 + SMALL_BODY
+def body_limit(*kinds: str) -> Callable[[Gateway], int]:
+    """The largest file of these kinds, as base64, and its surroundings."""
+    return lambda gateway: max(gateway.preparing.max_bytes(kind) for kind in kinds) * 4 // 3 + SMALL_BODY
 
 
 _SENDING = ("session_not_found", "session_ambiguous", "no_session", "session_not_connected", "invalid_recipient",
@@ -262,9 +272,9 @@ ENDPOINTS = [
     Endpoint("POST", "/api/v1/messages/media", send_media, "Send an image, a video or a document", "send", SendMedia, files=True,
              answer=MessageShape, status=202, errors=(*_SENDING, *_FILES, "not_image", "not_video"), tag="messages",
              example={"to": "+237612345678", "mediaUrl": "https://example.com/a.jpg", "mediaType": "image", "caption": "Look"},
-             max_body=_media_limit),
+             max_body=body_limit("image", "video", "document")),
     Endpoint("POST", "/api/v1/messages/audio", send_audio, "Send a voice note (ptt) or an audio file", "send", SendAudio,
-             files=True, answer=MessageShape, status=202, max_body=_audio_limit, tag="messages",
+             files=True, answer=MessageShape, status=202, max_body=body_limit("ptt"), tag="messages",
              errors=(*_SENDING, *_FILES, "not_audio", "no_audio", "protected", "too_long"),
              example={"to": "+237612345678", "audioUrl": "https://example.com/hello.mp3", "ptt": True},
              description="Any audio: MP3, M4A, WAV, FLAC, OGG, WebM, AMR, 3GP or a video's sound. A file in the request is "

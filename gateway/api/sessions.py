@@ -14,7 +14,6 @@ from gateway.api.shapes import Deleted, Profile, QrShape, SessionList, SessionSh
 from gateway.config import parse_quiet_hours
 from gateway.errors import GatewayError, InvalidField
 from gateway.jid import JID, parse_recipient
-from gateway.media.urls import parse_url
 from gateway.services import qr
 from gateway.services.live import LiveSession
 from gateway.services.sessions import public
@@ -94,15 +93,6 @@ def phone_of(text: str | None) -> JID | None:
     return jid
 
 
-def check_webhook_url(text: str | None) -> str:
-    if text:
-        try:
-            parse_url(text)
-        except ValueError as error:
-            raise InvalidField("webhook_url", f"webhook_url: {error}") from None
-    return text or ""
-
-
 def settings_of(own: SessionSettings | None) -> dict[str, Any]:
     values: dict[str, Any] = msgspec.to_builtins(own) if own else {}
     try:
@@ -115,7 +105,7 @@ def settings_of(own: SessionSettings | None) -> dict[str, Any]:
 async def create(call: Call) -> Response:
     body = call.parse(CreateSession)
     live = await call.gateway.sessions.create(
-        call.key, session_key=body.session_key, name=body.name, webhook_url=check_webhook_url(body.webhook_url),
+        call.key, session_key=body.session_key, name=body.name, webhook_url=body.webhook_url or "",
         pairing_phone=phone_of(body.pairing_phone),
         settings={name: value for name, value in settings_of(body.settings).items() if value is not None})
     return call.answer(await shape(call, live), headers={"Location": f"/api/v1/sessions/{live.session.id}"})
@@ -161,7 +151,7 @@ async def patch(call: Call) -> Response:
     if body.name is not None:
         columns["name"] = body.name or live.session.session_key
     if body.webhook_url is not msgspec.UNSET:
-        columns["webhook_url"] = check_webhook_url(body.webhook_url)
+        columns["webhook_url"] = body.webhook_url or ""
     if body.settings is not None:
         merged = live.session.settings | settings_of(body.settings)
         columns["settings"] = {name: value for name, value in merged.items() if value is not None}

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from gateway.api.http import Call, Endpoint
+from gateway.api.http import Call, Endpoint, Strict
 from gateway.api.shapes import TicketShape
 from gateway.errors import GatewayError, InvalidField
 from gateway.services import qr
@@ -31,7 +31,7 @@ SLOW_SECONDS = 30.0             # a reader that takes nothing for this long is c
 CUT = "gateway.cut"             # in the ASGI scope: a callable that cuts the connection
 
 
-class StreamQuery(msgspec.Struct):
+class StreamQuery(Strict):
     ticket: str = ""
     types: str = ""
     last_event_id: str = ""

@@ -7,11 +7,10 @@ from typing import Literal
 import msgspec
 from starlette.responses import Response
 
-from gateway.api.http import SMALL_BODY, Call, Endpoint, Strict, accepts
-from gateway.api.messages import file_of
+from gateway.api.http import Call, Endpoint, Strict, accepts
+from gateway.api.messages import body_limit, check_file_url, file_of
 from gateway.api.shapes import VoiceReport, VoiceWarning
 from gateway.errors import InvalidField
-from gateway.services.gateway import Gateway
 
 OGG = "audio/ogg"
 
@@ -34,9 +33,7 @@ async def inspect(call: Call) -> Response:
     file = file_of(call)
     if bool(file) == bool(body.url):
         raise InvalidField("url", "url: give either url or a part named 'file'")
-    if file is None and body.url[:5].lower() not in ("http:", "https", "data:"):
-        raise InvalidField("url", "url: an http, https or data: URL is needed", "fetch_bad_url")
-    data = file.data if file else (await preparing.fetch(body.url, preparing.max_bytes("ptt"))).data
+    data = file.data if file else (await preparing.fetch(check_file_url(body.url, "url"), preparing.max_bytes("ptt"))).data
     seen = await preparing.inspect(data, body.profile or call.gateway.settings.audio.profile)
     accept = call.request.headers.get("accept", "")
     if query.audio or (accept and not accepts(accept, ("application/json",))):
@@ -51,13 +48,9 @@ async def inspect(call: Call) -> Response:
         waveform=list(seen.waveform)))
 
 
-def _limit(gateway: Gateway) -> int:
-    return gateway.preparing.max_bytes("ptt") * 4 // 3 + SMALL_BODY
-
-
 ENDPOINTS = [
     Endpoint("POST", "/api/v1/voice/inspect", inspect, "The voice-note doctor: look at a sound without sending it", "send",
-             Inspect, files=True, query=InspectQuery, answer=VoiceReport, tag="voice", max_body=_limit,
+             Inspect, files=True, query=InspectQuery, answer=VoiceReport, tag="voice", max_body=body_limit("ptt"),
              produces=("application/json", OGG), example={"url": "https://example.com/hello.mp3"},
              errors=("not_audio", "no_audio", "protected", "damaged", "empty", "too_large", "too_long", "too_complex", "timeout",
                      "unsupported", "bad_rate", "bad_channels", "fetch_failed", "fetch_forbidden", "fetch_bad_url",

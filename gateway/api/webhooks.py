@@ -43,7 +43,7 @@ class Replay(Strict):
     all: bool = False
 
 
-class DeliveryFilter(msgspec.Struct):
+class DeliveryFilter(Strict):
     status: Status | None = None
     webhook: str | None = None
     limit: Annotated[int, msgspec.Meta(ge=1, le=500)] = 50

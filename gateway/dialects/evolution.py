@@ -13,11 +13,11 @@ from starlette.responses import Response
 
 from gateway.api.http import Call, Endpoint, Shape, json_response, retry_headers
 from gateway.api.idempotency import once
+from gateway.api.messages import Text, body_limit
 from gateway.dialects.dialect import Dialect, Loose, Unsupported
 from gateway.dialects.words import (
     REASON,
     Sent,
-    body_limit,
     header_key,
     is_linked,
     recipient,
@@ -71,7 +71,7 @@ class Quoted(Loose):
 
 class SendText(Loose):
     number: str | int
-    text: str
+    text: Text
     quoted: Quoted | None = None
 
 
@@ -80,7 +80,7 @@ class SendMedia(Loose):
     mediatype: Literal["image", "video", "document", "audio"]
     media: str = ""
     mimetype: str = ""
-    caption: str = ""
+    caption: Text = ""
     fileName: str = ""
     quoted: Quoted | None = None
 
@@ -335,9 +335,9 @@ async def _send(call: Call, number: str | int, quoted: Quoted | None, draft: Dra
         file = call.body.files.get("file")
         if file is None and not content:
             raise InvalidField(field, f"{field}: a URL, base64 or an uploaded file is needed")
-        draft = with_content(call, draft, file.data if file else content, field)
         if file is not None and not draft.filename:
             draft = msgspec.structs.replace(draft, filename=file.filename)
+        draft = with_content(call, draft, file.data if file else content, field)
     await _find(call)
     live = await call.gateway.sessions.to_send(call.key, call.path("instance"))
     draft = await with_reply(call, live, draft, quoted.key.id if quoted else None, "quoted.key.id")

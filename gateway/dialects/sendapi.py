@@ -7,19 +7,18 @@ from typing import Annotated
 import msgspec
 from starlette.responses import Response
 
-from gateway.api.http import Call, Endpoint, Shape
+from gateway.api.http import Call, Endpoint, Line, Shape
 from gateway.api.shapes import ErrorEnvelope
 from gateway.dialects.dialect import BEARER, Dialect, Loose, Unsupported
 from gateway.dialects.words import Bearer, create_with_code, from_hex, to_hex
 from gateway.services import qr
 from gateway.services.live import LiveSession
-from gateway.services.webhooks import check_url
 from gateway.states import Status
 from gateway.times import iso
 
 
 class Create(Loose):
-    name: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+    name: Annotated[Line, msgspec.Meta(min_length=1, max_length=200)]
     webhook_url: str | None = None
 
 
@@ -92,8 +91,7 @@ async def _find(call: Call) -> LiveSession:
 
 async def create(call: Call) -> Response:
     body = call.parse(Create)
-    webhook_url = check_url(body.webhook_url, "webhook_url") if body.webhook_url else ""
-    live, linking = await create_with_code(call, name=body.name, webhook_url=webhook_url)
+    live, linking = await create_with_code(call, name=body.name, webhook_url=body.webhook_url or "")
     return call.answer(Created(id=to_hex("sess_", live.session.id), name=live.session.name, status=session_status(live),
                                qr_code=qr.png_data_uri(linking.qr), qr_expires_at=iso(linking.expires_at),
                                created_at=iso(live.session.created_at)))

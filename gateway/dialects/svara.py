@@ -11,8 +11,9 @@ from starlette.responses import Response
 
 from gateway.api.http import Call, Endpoint, Shape, json_response, retry_headers
 from gateway.api.idempotency import once, remember
+from gateway.api.messages import body_limit, check_file_url
 from gateway.dialects.dialect import BEARER, Dialect, Loose, Unsupported
-from gateway.dialects.words import Bearer, body_limit, check_media_url, create_with_code, digits, from_hex, recipient, to_hex
+from gateway.dialects.words import Bearer, create_with_code, digits, from_hex, recipient, to_hex
 from gateway.errors import GatewayError
 from gateway.services import qr
 from gateway.services.drafts import Draft
@@ -207,7 +208,7 @@ async def send(call: Call) -> Response:
                            f"WhatsApp devices. Supported: {', '.join(PLATFORMS)}.", field="platform", supported=list(PLATFORMS))
     body = call.parse(Send)
     chat = recipient(body.recipient, "recipient")
-    url = check_media_url(body.audio_url, "audio_url")
+    url = check_file_url(body.audio_url, "audio_url")
     named = body.session.session_id if body.session else ""
     live = await call.gateway.sessions.to_send(call.key, from_hex("ws_", named))
 

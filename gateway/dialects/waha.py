@@ -13,11 +13,11 @@ from starlette.responses import Response
 
 from gateway.api.http import Call, Endpoint, Shape, json_response, retry_headers
 from gateway.api.idempotency import once
+from gateway.api.messages import Text, body_limit
 from gateway.dialects.dialect import Dialect, Loose, Unsupported
 from gateway.dialects.words import (
     REASON,
     Sent,
-    body_limit,
     c_us,
     code_to_type,
     header_key,
@@ -71,7 +71,7 @@ class File(Loose):
 
 class SendText(Loose):
     chatId: str | int
-    text: str
+    text: Text
     session: str = DEFAULT
     reply_to: str | None = None
 
@@ -84,7 +84,7 @@ class SendVoice(Loose):
 
 
 class SendCaptioned(SendVoice):
-    caption: str | None = None
+    caption: Text | None = None
 
 
 class Code(Shape):

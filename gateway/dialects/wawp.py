@@ -13,8 +13,9 @@ from starlette.responses import Response
 
 from gateway.api.http import Call, Endpoint, Shape, convert, json_response, retry_headers
 from gateway.api.idempotency import once
+from gateway.api.messages import body_limit, check_file_url
 from gateway.dialects.dialect import Dialect, Loose, Unsupported
-from gateway.dialects.words import REASON, Sent, body_limit, c_us, check_media_url, recipient, send_and_wait, status_of, with_reply
+from gateway.dialects.words import REASON, Sent, c_us, recipient, send_and_wait, status_of, with_reply
 from gateway.errors import GatewayError, InvalidField
 from gateway.services.drafts import Draft
 
@@ -74,7 +75,7 @@ def fields_of(call: Call) -> dict[str, Any]:
 async def send_voice(call: Call) -> Response:
     body = convert(fields_of(call), SendVoice, strict=True)
     chat = recipient(body.chatId, "chatId")
-    url = check_media_url(body.file.url, "file[url]")
+    url = check_file_url(body.file.url, "file[url]")
     live = await call.gateway.sessions.to_send(call.key, body.instance_id)
     draft = await with_reply(call, live, Draft("ptt", url=url), body.reply_to)
     if not body.convert:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import re
 from base64 import b64decode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -15,14 +15,14 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.api.http import SMALL_BODY, Call, envelope, json_response, retry_headers
+from gateway.api.http import Call, Native, envelope, json_response, retry_headers
 from gateway.api.idempotency import remember
 from gateway.api.messages import recipient as native_recipient
+from gateway.api.messages import shown_name, with_bytes
 from gateway.errors import TABLE, GatewayError, InvalidField
 from gateway.jid import JID, USER
 from gateway.services.drafts import Draft
 from gateway.services.feed import SlowReader, Stopping
-from gateway.services.gateway import Gateway
 from gateway.services.live import LiveSession
 from gateway.services.sessions import FIRST_CODE_SECONDS, Linking
 from gateway.states import Status
@@ -44,9 +44,7 @@ class Bearer:
 
     name = "bearer"
 
-    def credentials(self, request: Request, fields: Mapping[str, Any]) -> str | None:
-        scheme, _, text = request.headers.get("authorization", "").partition(" ")
-        return text.strip() if scheme.lower() == "bearer" and text.strip() else None
+    credentials = Native.credentials
 
     def error(self, error: GatewayError) -> Response:
         return json_response(envelope(error), error.status, retry_headers(error))
@@ -81,33 +79,20 @@ def c_us(jid: JID) -> str:
     return f"{jid.user}@c.us" if jid.server == USER else str(jid)
 
 
-def check_media_url(text: str, field: str) -> str:
-    if text[:5].lower() not in ("http:", "https", "data:"):
-        raise InvalidField(field, f"{field}: an http, https or data: URL is needed", "fetch_bad_url")
-    return text
-
-
 def with_content(call: Call, draft: Draft, content: str | bytes, field: str) -> Draft:
     """The draft with a file that is a URL, a data: URI, bare base64 (which several services take in one field) or the bytes
     of an upload. Raises InvalidField, too_large."""
+    name = shown_name(draft.filename)
     if isinstance(content, str):
         if content[:5].lower() in ("http:", "https", "data:"):
-            return msgspec.structs.replace(draft, url=content)
+            return msgspec.structs.replace(draft, url=content, filename=name)
         try:
             content = b64decode(content.encode("ascii").translate(None, _WHITE), validate=True)
         except ValueError:
             raise InvalidField(field, f"{field}: a URL or base64 is needed", "fetch_bad_url") from None
-    limit = call.gateway.preparing.max_bytes(draft.kind)
-    if len(content) > limit:
-        raise GatewayError("too_large", f"The file is larger than {limit // 1024} KiB.", limit=limit)
     if not content:
         raise InvalidField(field, f"{field}: the file is empty", "empty")
-    return msgspec.structs.replace(draft, data=content)
-
-
-def body_limit(*kinds: str) -> Callable[[Gateway], int]:
-    """The largest file of these kinds, as base64, and its surroundings."""
-    return lambda gateway: max(gateway.preparing.max_bytes(kind) for kind in kinds) * 4 // 3 + SMALL_BODY
+    return with_bytes(call, draft, content, name)
 
 
 def header_key(header: str, *queries: str) -> Callable[[Request], str | None]:

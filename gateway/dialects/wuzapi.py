@@ -11,18 +11,9 @@ from starlette.responses import Response
 
 from gateway.api.http import Call, Endpoint, Shape, convert, json_response, retry_headers
 from gateway.api.idempotency import once
+from gateway.api.messages import Text, body_limit
 from gateway.dialects.dialect import Dialect, Loose, Unsupported
-from gateway.dialects.words import (
-    Sent,
-    body_limit,
-    code_to_type,
-    header_key,
-    is_linked,
-    recipient,
-    send_and_wait,
-    with_content,
-    with_reply,
-)
+from gateway.dialects.words import Sent, code_to_type, header_key, is_linked, recipient, send_and_wait, with_content, with_reply
 from gateway.errors import GatewayError, InvalidField
 from gateway.services import qr
 from gateway.services.drafts import Draft
@@ -53,7 +44,7 @@ class Message(Loose, rename="pascal"):
 
 
 class SendText(Message):
-    body: str = ""
+    body: Text = ""
 
 
 class SendAudio(Message):
@@ -62,18 +53,18 @@ class SendAudio(Message):
 
 class SendImage(Message):
     image: str = ""
-    caption: str = ""
+    caption: Text = ""
 
 
 class SendDocument(Message):
     document: str = ""
     file_name: str = ""
-    caption: str = ""
+    caption: Text = ""
 
 
 class SendVideo(Message):
     video: str = ""
-    caption: str = ""
+    caption: Text = ""
 
 
 class PairPhone(Loose, rename="pascal"):
@@ -117,11 +108,11 @@ def _parse(call: Call, kind: type[T]) -> T:
     return convert(_named(call.body.fields), kind, strict=True)
 
 
-def _named(value: Any) -> Any:
-    """An object's names as they are declared, in whatever case they came; those within it too."""
-    if not isinstance(value, dict):
+def _named(value: Any, levels: int = 2) -> Any:
+    """An object's names as they are declared, in whatever case they came; those of the objects in it too."""
+    if not levels or not isinstance(value, dict):
         return value
-    return {_NAMES.get(name.lower(), name): _named(inner) for name, inner in value.items()}
+    return {_NAMES.get(name.lower(), name): _named(inner, levels - 1) for name, inner in value.items()}
 
 
 # ------------------------------------------------------------------ the session

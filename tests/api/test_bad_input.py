@@ -374,3 +374,11 @@ async def test_neither_keys_nor_bodies_are_logged(running: Running, tone_wav: by
     text = json.dumps(lines, default=str)
     for hidden in (secret, running.client.key, made.body["key"], ticket.body["ticket"], "237612345678"):
         assert hidden not in text
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("path", ["/api/v1/sessions?statsu=connected", "/api/v1/messages?form=1", "/api/v1/events?type=qr",
+                                  "/api/v1/sessions/main/stream?type=qr", "/api/v1/webhooks/deliveries?state=parked"])
+async def test_a_mistyped_name_in_a_query_is_refused_by_name(shared: Running, path: str) -> None:
+    answer = await shared.client.get(path)
+    assert (answer.status, answer.body["error"]["details"]["field"]) == (422, path.partition("?")[2].partition("=")[0])

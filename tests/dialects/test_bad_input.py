@@ -10,6 +10,7 @@ import structlog
 
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.mount import DIALECTS
+from gateway.media.fetch import clean_filename
 from tests.running import Running
 
 BAD: tuple[Any, ...] = (None, -1.5, True, "\x00", "é" * 300, ["x"], {"url": None})
@@ -51,3 +52,60 @@ async def test_a_bad_path_or_query_is_told_and_is_no_failure_of_the_gateway(runn
                     if answer.status >= 400:
                         msgspec.convert(answer.body, dialect.error)
     assert [line for line in lines if line["event"] == "request_failed"] == []
+
+
+LONG = "é" * 65_537
+TEXTS: tuple[tuple[str, str, dict[str, Any], str], ...] = (      # dialect, path, body, the field that is a text
+    ("waha", "/api/sendText", {"chatId": "237612345678@c.us"}, "text"),
+    ("waha", "/api/sendImage", {"chatId": "237612345678@c.us", "file": {"data": "aGk="}}, "caption"),
+    ("evolution", "/message/sendText/default", {"number": "237612345678"}, "text"),
+    ("evolution", "/message/sendMedia/default", {"number": "237612345678", "mediatype": "image", "media": "aGk="}, "caption"),
+    ("wuzapi", "/chat/send/text", {"Phone": "237612345678"}, "Body"),
+    ("wuzapi", "/chat/send/image", {"Phone": "237612345678", "Image": "aGk="}, "Caption"),
+)
+
+
+@pytest.mark.parametrize(("name", "path", "body", "field"), TEXTS, ids=[f"{name}{path}" for name, path, *_ in TEXTS])
+@pytest.mark.parametrize("text", [LONG, "a\x00b"], ids=["too long", "nul"])
+async def test_a_text_has_the_bounds_it_has_natively(running: Running, name: str, path: str, body: dict[str, Any], field: str,
+                                                     text: str) -> None:
+    await running.linked("default")
+    dialect = next(dialect for dialect in DIALECTS if dialect.name == name)
+    answer = await running.client.post(f"/{name}{path}", {**body, field: text}, headers=with_key(dialect, running.client.key))
+    assert answer.status in (400, 422), answer.body
+    assert field in str(answer.body)
+    assert running.links.sent == []
+
+
+@pytest.mark.parametrize("filename", ["../../etc/passwd", "a\r\nb\u202etxt.pdf", "é" * 3000 + ".pdf"])
+async def test_a_files_name_is_one_that_can_be_shown(running: Running, filename: str) -> None:
+    await running.linked("default")
+    asked = {"evolution": ("/message/sendMedia/default", {"number": "237612345678", "mediatype": "document", "media": "aGk=",
+                                                          "fileName": filename}),
+             "waha": ("/api/sendFile", {"chatId": "237612345678@c.us", "file": {"data": "aGk=", "filename": filename}}),
+             "wuzapi": ("/chat/send/document", {"Phone": "237612345678", "Document": "aGk=", "FileName": filename})}
+    for dialect in DIALECTS:
+        if dialect.name in asked:
+            path, body = asked[dialect.name]
+            answer = await running.client.post(f"/{dialect.name}{path}", body, headers=with_key(dialect, running.client.key))
+            assert answer.status in (200, 201), answer.body
+            sent = running.links.sent[-1].message
+            assert sent.filename == clean_filename(filename)
+
+
+@pytest.mark.parametrize("depth", [200, 700, 950])
+async def test_a_deep_body_is_no_failure_of_the_gateway(running: Running, depth: int) -> None:
+    deep = b'{"ContextInfo":' * depth + b"{}" + b"}" * depth
+    for dialect in DIALECTS:
+        headers = {**with_key(dialect, running.client.key), "Content-Type": "application/json", "Idempotency-Key": "1"}
+        for call in dialect.calls:
+            if call.scope == "send":
+                path = f"/{dialect.name}{call.path}".replace("{", "").replace("}", "")
+                with structlog.testing.capture_logs() as lines:
+                    await running.client(call.method, path, data=deep, headers=headers)
+                assert [line for line in lines if line["event"] == "request_failed"] == [], path
+
+
+async def test_a_sessions_name_is_a_line(running: Running) -> None:
+    answer = await running.client.post("/sendapi/v1/whatsapp/sessions", {"name": "a\nb"})
+    assert answer.status == 422
