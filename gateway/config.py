@@ -8,6 +8,7 @@ listed; a placeholder left in place is refused by name.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import ipaddress
 import json
 import os
@@ -24,6 +25,10 @@ from gateway.errors import ConfigError
 ENVIRONMENT_PREFIX = "WAGATEWAY_"
 _NOT_SETTINGS = {"WAGATEWAY_CONFIG", "WAGATEWAY_URL", "WAGATEWAY_API_KEY", "WAGATEWAY_REEXECUTED"}
 _MOST = 10**15                  # of any number: what is larger is a mistake, and no time or size
+# With 0 nothing would work or be kept; elsewhere the example says what 0 means.
+_NOT_ZERO = {"fetch.total_seconds", "fetch.idle_seconds", "audio.max_seconds", "audio.max_bytes", "media.image_max_bytes",
+             "media.video_max_bytes", "media.document_max_bytes", "retention.journal_days", "retention.messages_days",
+             "backup.every_hours"}
 _PLACEHOLDERS = ("CHANGE_ME", "CHANGEME", "YOUR_", "<", "example.invalid")
 
 
@@ -123,7 +128,7 @@ class Dialects:
 class Backup:
     directory: str = option("", "Where scheduled backups go; empty: none are made.")
     every_hours: float = option(24.0, "How often.")
-    keep: int = option(7, "How many are kept.")
+    keep: int = option(7, "How many are kept. 0: all.")
 
 
 @dataclass(frozen=True)
@@ -203,8 +208,9 @@ def _merge_environment(tree: dict[str, Any], environ: Mapping[str, str]) -> None
             continue
         section, _, key = path.partition("_")
         if not dataclasses.is_dataclass(hints.get(section)) or key not in typing.get_type_hints(hints[section]):
-            known = ", ".join(sorted(_environment_names()))
-            raise ConfigError(f"unknown environment variable {name}; known are: {known}")
+            near = difflib.get_close_matches(name, _environment_names(), n=1, cutoff=0.75)
+            raise ConfigError(f"unknown environment variable {name}; " + (
+                f"is {near[0]} meant?" if near else "config.example.toml lists the settings, as WAGATEWAY_<SECTION>_<KEY>"))
         tree.setdefault(section, {})[key] = _from_text(text, typing.get_type_hints(hints[section])[key], name)
 
 
@@ -277,6 +283,7 @@ def _validate(settings: Settings) -> None:
         if not good:
             raise ConfigError(text)
 
+    check(settings.server.host != "", "server.host must be an address: 127.0.0.1, or 0.0.0.0 for every network")
     check(0 <= settings.server.port <= 65535, "server.port must be 0..65535")
     check(settings.server.metrics in ("loopback", "admin", "off"), "server.metrics must be loopback, admin or off")
     check(settings.server.connections >= 1, "server.connections must be at least 1")
@@ -302,6 +309,7 @@ def _validate(settings: Settings) -> None:
     for name, value in _values(settings):
         if isinstance(value, int | float):
             check(not value < 0, f"{name} must not be negative")
+            check(value != 0 or name not in _NOT_ZERO, f"{name} must be more than 0")
             check(value <= _MOST, f"{name} must be a number that is not larger than {_MOST:g}")      # neither are inf and nan
         for text in value if isinstance(value, tuple) else (value,):
             check(not isinstance(text, str) or text.isprintable(), f"{name} must not contain control characters")
