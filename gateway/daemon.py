@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import errno
 import fcntl
 import json
 import os
@@ -93,12 +94,14 @@ def state_folder(state: Path) -> Iterator[Path]:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(state / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise ConfigError(f"the state folder {state} cannot be used: {error.strerror}") from error
+        why = "a file is in its place" if isinstance(error, FileExistsError | NotADirectoryError) else error.strerror
+        raise ConfigError(f"the state folder {state} cannot be used: {why}") from error
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise AlreadyRunning(f"another wagateway runs on {state}; two would break the chats' encryption") from None
+            raise AlreadyRunning(f"another wagateway runs on {state}; two would break the chats' encryption. "
+                                 "Stop that one first, or give this one a state folder of its own") from None
         yield state
     finally:
         os.close(lock)
@@ -206,32 +209,68 @@ def listen(settings: Settings) -> list[socket.socket]:
     count = int(os.environ.get("LISTEN_FDS", "0")) if os.environ.get("LISTEN_PID") == str(os.getpid()) else 0
     if count:
         return [socket.socket(fileno=3 + i) for i in range(count)]
-    made = []
+    made: list[socket.socket] = []
+    server = settings.server
     try:
-        family = socket.AF_INET6 if ":" in settings.server.host else socket.AF_INET
-        tcp = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)     # named: asyncio turns Nagle off for no other
-        made.append(tcp)
-        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        tcp.bind((settings.server.host, settings.server.port))
-        if settings.server.unix_socket:
-            path = Path(settings.server.unix_socket)
-            with contextlib.suppress(FileNotFoundError):
-                if path.is_socket():
-                    path.unlink()
-            unix = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            made.append(unix)
-            before = os.umask(0o777 & ~int(settings.server.unix_socket_mode, 8))
-            try:
-                unix.bind(str(path))
-            finally:
-                os.umask(before)
-    except (OSError, ValueError, TypeError) as error:       # the latter two: the host is no name at all
+        made.append(_listen_tcp(server.host.strip("[]"), server.port))
+        if server.unix_socket:
+            made.append(_listen_unix(Path(server.unix_socket), int(server.unix_socket_mode, 8)))
+    except ConfigError:
         for opened in made:
             opened.close()
-        raise ConfigError(f"cannot listen on {settings.server.host}:{settings.server.port}"
-                          f"{' or ' + settings.server.unix_socket if settings.server.unix_socket else ''}: "
-                          f"{getattr(error, 'strerror', None) or error}") from error
+        raise
     return made
+
+
+def _listen_tcp(host: str, port: int) -> socket.socket:
+    shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    # The protocol is named: asyncio turns Nagle off for no other.
+    tcp = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        tcp.bind((host, port))
+    except (OSError, ValueError, TypeError) as error:       # the latter two: the host is no name at all
+        tcp.close()
+        raise ConfigError(f"cannot listen on {shown}: {_why_not(error)}") from error
+    return tcp
+
+
+def _listen_unix(path: Path, mode: int) -> socket.socket:
+    unix = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o777 & ~mode)
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            if path.is_socket() and not _answers(path):     # what a daemon that was killed left
+                path.unlink()
+        unix.bind(str(path))
+    except OSError as error:
+        unix.close()
+        why = "another program listens there, or it is no socket: choose another path ([server] unix_socket)" \
+            if error.errno == errno.EADDRINUSE else getattr(error, "strerror", None) or error
+        raise ConfigError(f"cannot listen on {path}: {why}") from error
+    finally:
+        os.umask(before)
+    return unix
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+        return True
+
+
+def _why_not(error: Exception) -> str:
+    match getattr(error, "errno", None):
+        case errno.EADDRINUSE:
+            return "Address already in use. `ss -ltnp` shows by whom; or choose another port (WAGATEWAY_SERVER_PORT)"
+        case errno.EADDRNOTAVAIL:
+            return "this machine does not have that address; choose another (WAGATEWAY_SERVER_HOST)"
+        case errno.EACCES:
+            return "Permission denied: ports below 1024 are root's; choose another (WAGATEWAY_SERVER_PORT)"
+    return str(getattr(error, "strerror", None) or error)
 
 
 class _Server(uvicorn.Server):

@@ -38,6 +38,27 @@ def test_an_address_that_is_none_is_one_sentence(server: Server) -> None:
         daemon.listen(replace(Settings(), server=server))
 
 
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+def test_ipv6_is_taken_with_and_without_brackets(host: str) -> None:
+    opened, = daemon.listen(replace(Settings(), server=Server(host=host, port=0)))
+    with opened:
+        assert daemon.url_of([opened]).startswith("http://[::1]:")
+
+
+def test_a_unix_socket_somebody_listens_on_is_left_to_him(tmp_path: Path) -> None:
+    """One that nobody listens on is what a killed daemon left."""
+    path = tmp_path / "s"
+    settings = replace(Settings(), server=Server(port=0, unix_socket=str(path)))
+    with socket.socket(socket.AF_UNIX) as taken:
+        taken.bind(str(path))
+        taken.listen()
+        with pytest.raises(ConfigError, match=f"cannot listen on {path}: another program listens there"):
+            daemon.listen(settings)
+    assert path.exists()
+    for opened in daemon.listen(settings):
+        opened.close()
+
+
 async def test_background_work_that_fails_is_begun_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(daemon, "RESTART_SECONDS", 0.0)
     begun, third = [], asyncio.Event()
