@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import os
+import sys
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -38,9 +39,10 @@ def where(url: str | None, key: str | None, config: Path | None) -> Where:
         settings = read_settings(config)
         try:
             noted = json.loads((settings.state / "daemon.json").read_text())
-            url = f"unix:{noted['socket']}" if noted["url"].startswith("unix:") else noted["url"]
-        except (OSError, ValueError, KeyError):
-            url = f"http://{settings.server.host}:{settings.server.port}"
+            url = f"unix:{noted['socket']}" if noted["url"].startswith("unix:") else str(noted["url"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):      # none, or what a full disk left of it
+            host = settings.server.host.strip("[]")
+            url = f"http://{f'[{host}]' if ':' in host else host}:{settings.server.port}"
     if not key:
         leave(USAGE, "an API key is needed: --key or $WAGATEWAY_API_KEY. Make one with: wagateway keys create NAME")
     if url.startswith("unix:"):
@@ -93,21 +95,25 @@ class Daemon:
                 return response.headers
         except (aiohttp.ClientConnectionError, ConnectionError) as error:
             raise _unreachable(self._at, error) from None
-        except (aiohttp.ClientPayloadError, OSError) as error:
-            leave(FAILED, f"{target} cannot be written: {error}")
+        except aiohttp.ClientPayloadError:
+            leave(FAILED, "the daemon broke off; nothing was kept")
+        except OSError as error:
+            leave(FAILED, f"{target} cannot be written: {error.strerror or error}")
         finally:
             draft.unlink(missing_ok=True)
 
     async def events(self, path: str, after: str | None = None) -> AsyncIterator[tuple[str, str, dict[str, Any]]]:
-        """(id, type, data), coming back after a break with the last id; ends with a `bye` that is final."""
-        last = after
+        """(id, type, data), coming back after a break with the last id; ends with a `bye` that is final. A daemon that has never
+        answered is unreachable; one that did is waited for, and that is said."""
+        last, answered, said = after, False, False
         while True:
             headers = {"Last-Event-ID": last} if last is not None else {}
             try:
                 async with self._http.get(self._at.base + path, headers=headers,
                                           timeout=aiohttp.ClientTimeout(total=None, sock_read=60)) as response:
-                    if response.status >= 400:
+                    if response.status >= 400 and not (answered and response.status >= 500):
                         leave(REFUSED, _sentence(await response.read(), response.status))
+                    answered, said = True, said and response.status >= 500
                     async for id_, event, data in frames(response.content):
                         if event == "bye":
                             if data["code"] == "caught_up":
@@ -116,8 +122,11 @@ class Daemon:
                         last = id_ or last
                         yield id_, event, data
             except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError) as error:
-                if last is None:
+                if not answered:
                     raise _unreachable(self._at, error) from None
+            if not said:
+                print("wagateway: the daemon ended the stream; waiting for it …", file=sys.stderr)
+                said = True
             await asyncio.sleep(1)
 
 
@@ -132,9 +141,18 @@ def _sentence(answer: bytes, status: int) -> str:
 
 def _unreachable(at: Where, error: Exception) -> typer.Exit:
     try:
-        leave(UNREACHABLE, f"no daemon answers at {at.socket or at.base}: {error}. Is it running? Start it with: wagateway serve")
+        leave(UNREACHABLE, f"no daemon answers at {at.socket or at.base}: {_why(error)}. Is it running? "
+                           "Start it with: wagateway serve")
     except typer.Exit as gone:
         return gone
+
+
+def _why(error: Exception) -> str:
+    """`Connection refused`; asyncio and aiohttp wrap that into how they got there."""
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    number = getattr(error, "errno", None)
+    return os.strerror(number) if isinstance(number, int) and number > 0 else str(error) or type(error).__name__
 
 
 async def frames(content: aiohttp.StreamReader) -> AsyncIterator[tuple[str, str, dict[str, Any]]]:

@@ -149,6 +149,8 @@ def _libmagic() -> list[Finding]:
 def _state(state: Path) -> list[Finding]:
     if not state.exists():
         return [Finding("state folder", "info", f"{state} does not exist yet; the first start makes it"), *_disk(state)]
+    if not state.is_dir():
+        return [Finding("state folder", "error", f"{state} is a file, not a folder"), *_disk(state)]
     mode = stat.S_IMODE(state.stat().st_mode)
     found = [Finding("state folder", "warning" if mode & 0o077 else "ok", f"{state}, mode {mode:04o}"
                      + (": others can look into it; chmod 700" if mode & 0o077 else ""))]

@@ -50,5 +50,7 @@ def plainly() -> Iterator[None]:
         leave(USAGE, str(error))
     except GatewayError as error:
         leave(FAILED, error.message + (f" {error.hint}" if error.hint else ""))
-    except (AlreadyRunning, StoreBroken, StoreTooNew, VaultError) as error:
+    except StoreBroken as error:
+        leave(FAILED, f"{error}. `wagateway doctor` looks at it; a damaged database is put back with `wagateway restore BACKUP`")
+    except (AlreadyRunning, StoreTooNew, VaultError) as error:
         leave(FAILED, str(error))

@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager
 from typing import Annotated, TypeVar
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from gateway.cli.exits import ConfigOption, plainly, read_settings
+from gateway.cli.exits import FAILED, ConfigOption, leave, plainly, read_settings
+from gateway.cli.tables import print_table
 from gateway.config import Settings
+from gateway.errors import ConfigError
 from gateway.services.keys import Keys
 from gateway.store.database import Database
 from gateway.store.store import DATABASE, open_store
@@ -26,16 +26,34 @@ app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
 @asynccontextmanager
 async def _keys(settings: Settings) -> AsyncIterator[Keys]:
     """Needs no master key once the database is there: under systemd only the daemon can read that."""
-    from gateway.daemon import load_vault
+    from gateway.daemon import load_vault, state_folder
 
     state = settings.state
-    if (state / DATABASE).exists():
+    if _there(settings):
         async with Database(state / DATABASE) as database:
             yield Keys(database, settings.plans)
     else:
-        state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        async with open_store(state, load_vault(settings)) as store:
-            yield Keys(store.database, settings.plans)
+        with state_folder(state):
+            vault = load_vault(settings)
+            if vault.created:
+                typer.echo(f"This is the first key of a new gateway: the master key was made, {vault.source}. Back it up apart from "
+                           "the state folder.", err=True)
+            async with open_store(state, vault) as store:
+                yield Keys(store.database, settings.plans)
+
+
+def _there(settings: Settings) -> bool:
+    try:
+        return (settings.state / DATABASE).exists()
+    except OSError as error:            # another user's folder
+        raise ConfigError(f"the state folder {settings.state} cannot be used: {error.strerror}") from None
+
+
+def _known(settings: Settings) -> None:
+    """Looking makes nothing: where there is no data, it says so and leaves."""
+    with plainly():
+        if not _there(settings):
+            leave(FAILED, f"{settings.state} holds no data: no key was made there yet, or it is another place ($WAGATEWAY_STATE_DIR)")
 
 
 def _run(settings: Settings, work: Callable[[Keys], Awaitable[T]]) -> T:
@@ -67,15 +85,16 @@ def create(
 @app.command("list")
 def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False, config: ConfigOption = None) -> None:
     """List the keys."""
-    rows = _run(read_settings(config), lambda keys: keys.all())
+    settings = read_settings(config)
+    _known(settings)
+    rows = _run(settings, lambda keys: keys.all())
     if as_json:
         print(json.dumps([{"id": k.id, "name": k.name, "scope": k.scope, "plan": k.plan, "created_at": iso(k.created_at),
                            "last_used_at": iso(k.last_used_at), "revoked_at": iso(k.revoked_at)} for k in rows]))
         return
-    table = Table("id", "name", "scope", "plan", "created", "last used", "revoked", box=None)
-    for k in rows:
-        table.add_row(k.id, k.name, k.scope, k.plan, *(_day(t) for t in (k.created_at, k.last_used_at, k.revoked_at)))
-    Console().print(table)
+    print_table(("id", "name", "scope", "plan", "created", "last used", "revoked"),
+                [(k.id, k.name, k.scope, k.plan, *(_day(t) for t in (k.created_at, k.last_used_at, k.revoked_at))) for k in rows],
+                whole=("id", "scope", "plan"), stacked=("created", "last used", "revoked"))
 
 
 def _day(at: float | None) -> str:
@@ -86,5 +105,7 @@ def _day(at: float | None) -> str:
 @app.command("revoke")
 def revoke(id: Annotated[str, typer.Argument(help="The key's id, from `keys list`.")], config: ConfigOption = None) -> None:
     """Revoke a key: from now on it is refused."""
-    _run(read_settings(config), lambda keys: keys.revoke(id))
+    settings = read_settings(config)
+    _known(settings)
+    _run(settings, lambda keys: keys.revoke(id))
     print(f"revoked {id}")

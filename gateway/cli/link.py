@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import io
+import re
+import shutil
 import sys
 import time
 from typing import Annotated, Any
@@ -14,6 +16,8 @@ import typer
 from gateway.cli.client import Daemon, JsonOption, KeyOption, UrlOption, run, show_json, where
 from gateway.cli.exits import FAILED, TIMED_OUT, ConfigOption, leave
 from gateway.times import parse_iso
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def link(
@@ -34,7 +38,7 @@ async def _link(daemon: Daemon, name: str, phone: str | None, timeout: float, as
         async with asyncio.timeout(timeout):
             async for _, event, data in daemon.events(f"/api/v1/sessions/{session['id']}/stream"):
                 if event == "qr" and phone is None:
-                    screen.show(_drawn(data["code"]), f"Scan this with the phone ({_left(data)} s left).", data["code"])
+                    screen.show(drawn(data["code"]), f"Scan this with the phone ({_left(data)} s left).", data["code"])
                 elif event == "pairing_code":
                     screen.show(f"\n    {data['code']}\n", "Type this on the phone: Linked devices > Link with phone number "
                                 f"({_left(data)} s left).", data["code"])
@@ -71,14 +75,24 @@ async def _session(daemon: Daemon, name: str, phone: str | None) -> Any:
     return await daemon.ask("POST", f"/api/v1/sessions/{session['id']}/relink", extra)
 
 
-def _drawn(code: str) -> str:
+def drawn(code: str) -> str:
+    """A QR code of half blocks: light ones on dark, whatever the terminal's own colours are."""
     out = io.StringIO()
     segno.make_qr(code, error="l").terminal(out=out, border=2, compact=True)
-    return out.getvalue()
+    return "".join(f"\x1b[38;5;231;48;5;16m{line}\x1b[0m\n" for line in out.getvalue().splitlines())
 
 
 def _left(data: dict[str, Any]) -> int:
     return max(0, round(parse_iso(data["expires_at"]) - time.time()))
+
+
+def _too_small(picture: str) -> str:
+    """What to say below a picture that does not fit."""
+    here, lines = shutil.get_terminal_size(), picture.splitlines()
+    columns, rows = max(len(_COLOURS.sub("", line)) for line in lines), len(lines) + 3
+    if here.columns >= columns and here.lines >= rows:
+        return ""
+    return f"It needs a window of {columns} x {rows}; this one has {here.columns} x {here.lines}. Or use: --code +NUMBER\n"
 
 
 class _Screen:
@@ -92,7 +106,7 @@ class _Screen:
     def show(self, picture: str, caption: str, code: str) -> None:
         if self._terminal:
             self.clear()
-            text = f"{picture}{caption}\n"
+            text = f"{picture}{caption}\n{_too_small(picture)}"
             self._lines = text.count("\n")
             sys.stdout.write(text)
             sys.stdout.flush()

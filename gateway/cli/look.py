@@ -7,11 +7,10 @@ from typing import Annotated, Any
 from urllib.parse import urlencode
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from gateway.cli.client import JsonOption, KeyOption, UrlOption, run, show_json, where
 from gateway.cli.exits import ConfigOption
+from gateway.cli.tables import print_table
 
 
 def sessions(url: UrlOption = None, key: KeyOption = None, as_json: JsonOption = False, config: ConfigOption = None) -> None:
@@ -20,11 +19,13 @@ def sessions(url: UrlOption = None, key: KeyOption = None, as_json: JsonOption =
     if as_json:
         show_json(found)
         return
-    table = Table("session", "phone", "status", "why", "to do", "queued", box=None)
-    for s in found:
-        table.add_row(s["session_key"], s["phone_number"] or "-", s["status"], s["detail"] or s["sentence"],
-                      "" if s["action"] == "none" else s["action"].replace("_", " "), str(s["queued"]))
-    _print(table, "No session yet. Link one with: wagateway link" if not found else "")
+    if not found:
+        print("No session yet. Link one with: wagateway link")
+        return
+    print_table(("session", "phone", "status", "why", "to do", "queued"),
+                [(s["session_key"], s["phone_number"] or "-", s["status"], s["detail"] or s["sentence"],
+                  "" if s["action"] == "none" else s["action"].replace("_", " "), str(s["queued"])) for s in found],
+                whole=("session", "phone", "status", "queued"))
 
 
 def messages(
@@ -51,12 +52,15 @@ def messages(
     if as_json:
         show_json(found)
         return
-    table = Table("id", "when", "", "chat", "type", "status", "why", box=None)
-    for m in found:
-        table.add_row(m["id"], m["created_at"][:19].replace("T", " "), "→" if m["direction"] == "out" else "←",
-                      m.get("toPhone") or m.get("to") or m.get("chat") or "", "voice note" if m["ptt"] else m["type"], m["status"],
-                      (m.get("error") or {}).get("code", ""))
-    _print(table, "No messages." if not found else "")
+    if not found:
+        print("No messages.")
+        return
+    print_table(("id", "when", "chat", "type", "status"),
+                [(m["id"], m["created_at"][:19].replace("T", " "),
+                  ("→ " if m["direction"] == "out" else "← ") + str(m.get("toPhone") or m.get("to") or m.get("chat") or ""),
+                  "voice note" if m["ptt"] else m["type"],
+                  m["status"] + (f" ({m['error']['code']})" if m.get("error") else "")) for m in found],
+                whole=("id", "chat"), stacked=("when", "type"))
 
 
 def events(
@@ -113,11 +117,3 @@ def usage(url: UrlOption = None, key: KeyOption = None, as_json: JsonOption = Fa
     for name in ("sessions", "messages_today", "messages_month"):
         limit = found[name]["limit"]
         print(f"{name.replace('_', ' '):>16}  {found[name]['used']} of {limit or 'any number'}")
-
-
-def _print(table: Table, instead: str) -> None:
-    if instead:
-        print(instead)
-    else:
-        console = Console()
-        Console(width=console.width if console.is_terminal else 250).print(table)

@@ -19,10 +19,12 @@ from typing import Annotated, Any
 import aiohttp
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from gateway.audio.drawing import draw
 from gateway.cli.client import frames
 from gateway.cli.exits import FAILED, ConfigOption, leave
+from gateway.cli.link import drawn
 from gateway.link.library import python_path
 
 OWNER, FRIEND = "15550001111", "15550002222"
@@ -53,6 +55,12 @@ def sandbox(
         asyncio.run(story)
     except StoryFailed as error:
         leave(FAILED, str(error))
+    except TimeoutError:
+        leave(FAILED, "the story did not go on in time; on a busy machine it may need another try")
+    except OSError as error:
+        leave(FAILED, f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+    except aiohttp.ClientError as error:
+        leave(FAILED, f"the daemon or the sandbox broke off: {error}")
     except (KeyboardInterrupt, asyncio.CancelledError):
         raise typer.Exit(0) from None
 
@@ -160,7 +168,7 @@ async def _once(file: Path, save: Path, config: Path | None) -> None:
 
 
 def _step(console: Console, text: str) -> None:
-    console.print(f"[green]✓[/] {text}")
+    console.print(f"[green]✓[/] {escape(text)}")
 
 
 async def _story(console: Console, http: aiohttp.ClientSession, control: aiohttp.ClientSession, whatsapp: str, api: str,
@@ -208,14 +216,8 @@ async def _story(console: Console, http: aiohttp.ClientSession, control: aiohttp
 
 
 def _show_qr(console: Console, code: str) -> None:
-    import io
-
-    import segno
-
-    out = io.StringIO()
-    segno.make_qr(code, error="l").terminal(out=out, border=2, compact=True)
     if console.is_terminal:
-        console.print(out.getvalue(), end="")
+        console.file.write(drawn(code))
 
 
 def _report(console: Console, sent: dict[str, Any], record: dict[str, Any], ogg: bytes, statuses: list[str]) -> None:

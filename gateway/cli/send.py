@@ -71,7 +71,10 @@ async def _accept(daemon: Daemon, to: str, what: str, file: Path | None, kind: s
     chosen = {"session": session} if session else {}
     if file is None:
         return await daemon.ask("POST", "/api/v1/messages", {"to": to, "message": what, **chosen})
-    data = file.read_bytes()
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        leave(FAILED, f"cannot read {file}: {error.strerror}")
     found = sniff(data).kind
     # MP4 and WebM hold sound or pictures; only --as tells what is meant, and a video is shown as one.
     kind = kind or {"audio": "voice"}.get(found, found)
