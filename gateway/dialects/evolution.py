@@ -18,6 +18,7 @@ from gateway.dialects.dialect import Dialect, Loose, Unsupported
 from gateway.dialects.words import (
     REASON,
     Sent,
+    comes_back,
     header_key,
     is_linked,
     recipient,
@@ -219,7 +220,7 @@ def instance_state(live: LiveSession) -> str:
     state = live.state
     if state.status is Status.CONNECTED:
         return "open"
-    if state.status is Status.PENDING or (state.status is Status.DISCONNECTED and state.reason.retry):
+    if state.status is Status.PENDING or comes_back(live):
         return "connecting"
     return "close"
 

@@ -20,6 +20,7 @@ from gateway.dialects.words import (
     Sent,
     c_us,
     code_to_type,
+    comes_back,
     header_key,
     is_linked,
     recipient,
@@ -157,7 +158,7 @@ def session_status(live: LiveSession) -> str:
         return "STOPPED"
     if state.status is Status.PENDING:
         return "SCAN_QR_CODE" if live.qr or live.code else "STARTING"
-    return "STARTING" if state.status is Status.DISCONNECTED and state.reason.retry else "FAILED"
+    return "STARTING" if comes_back(live) else "FAILED"
 
 
 def _shape(live: LiveSession) -> Session:

@@ -122,6 +122,12 @@ def is_linked(live: LiveSession) -> bool:
     return live.session.jid is not None and live.state.status is not Status.LOGGED_OUT
 
 
+def comes_back(live: LiveSession) -> bool:
+    """It is not connected, and will be by itself; also in the moment after it was started."""
+    reason = live.state.reason
+    return live.state.status is Status.DISCONNECTED and (reason.retry or (reason.code == "stopped" and not live.session.stopped))
+
+
 async def code_to_type(live: LiveSession, phone: JID) -> str:
     """A fresh pairing code for the phone of this number, as `ABCD-EFGH`. Raises already_paired, pairing_failed."""
     if is_linked(live):

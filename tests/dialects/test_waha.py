@@ -129,7 +129,10 @@ async def test_restarting_comes_back_linked_and_logging_out_wants_a_scan(running
     await linked(running, waha)
     live = running.gateway.sessions.live()[0]
     assert (await waha.get("/api/sessions/default/me")).body == {"id": "15550001111@c.us", "pushName": "Owner"}
-    assert (await waha.post("/api/sessions/default/restart")).status == 201
+    await waha.post("/api/sessions/default/stop")
+    for verb in ("start", "restart"):
+        again = await waha.post(f"/api/sessions/default/{verb}")
+        assert (again.status, again.body["status"]) == (201, "STARTING")
     await until(live.usable.is_set)
     out = await waha.post("/api/sessions/default/logout")
     assert (out.status, out.body["me"]) == (201, None)
