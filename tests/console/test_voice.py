@@ -88,11 +88,13 @@ async def test_a_voice_note_that_arrived_is_heard_and_nobody_is_told(console: Op
         page = shown.page
         await shown.go("messages")
         await page.locator("button.row").first.click()
+        await expect(page.locator("dialog dd").get_by_text("+237612345678")).to_be_visible()
         await page.get_by_role("button", name="Listen").click()
         heard = page.get_by_role("group", name="Voice note from")
         await expect(heard.locator("svg.bars rect")).to_have_count(64)
         await expect(heard.locator("svg.bars rect.past").first).to_be_attached()
-        await heard.get_by_role("button", name="Pause").click()
+        await expect(heard.get_by_role("button", name="Pause")).to_be_focused()
+        await page.keyboard.press("Space")
         await expect(heard.get_by_role("button", name="Play")).to_be_visible()
     assert not [told for told in running.links.told if "read" in told.call]
 

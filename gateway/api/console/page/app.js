@@ -56,7 +56,7 @@ function showFrame(me) {
   const live = h("span.live", { role: "status", dataset: { state: "waiting" } }, h("i"), h("span", "Connecting…"));
   state.bus.addEventListener("live", ({ detail }) => showLive(live, detail));
   const links = Object.entries(VIEWS).map(([name, { label, glyph }]) =>
-    h("a", { href: `#/${name}`, dataset: { view: name } }, icon(glyph, 20), h("span", label)));
+    h("a", { href: `#/${name}`, title: label, dataset: { view: name } }, icon(glyph, 20), h("span", label)));
   show(app, h("div.frame",
     h("header.top",
       h("a.brand", { href: "#/sessions", "aria-label": "wagateway, sessions" }, mark(), h("span", "wagateway")),

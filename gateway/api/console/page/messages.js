@@ -4,7 +4,7 @@ import { get, post, query, remove } from "./api.js";
 import { remedy, stageText, statusName } from "./advice.js";
 import { attempt, busyButton, toast, unread } from "./dialogs.js";
 import { h, option, show } from "./dom.js";
-import { duration, lapse, party, size, time, when } from "./format.js";
+import { duration, lapse, party, short, size, time, when } from "./format.js";
 import { icon } from "./icons.js";
 import { bars, ticks, voiceBubble } from "./bubble.js";
 import { bus, putMessage, sessionName, store } from "./store.js";
@@ -147,6 +147,7 @@ function details(message, shown) {
     incoming ? null : h("section", h("h3", "Timeline"), timeline(message)),
     h("section", h("h3", "Facts"), h("dl.facts.boxed",
       fact("Kind", message.ptt ? "voice note" : message.type), fact("Size", message.size && size(message.size)), fact("Attempts", incoming ? null : message.attempts),
+      fact("Number", incoming && message.push_name && short(message.from)), fact("Group", message.group && short(message.group)),
       fact("Arrived", incoming && when(message.created_at)), fact("File", message.filename),
       fact("WhatsApp id", message.whatsapp_id && h("code", message.whatsapp_id)), fact("Id", h("code", message.id)))),
     incoming || store.me.scope === "read" ? null : h("footer",
@@ -165,6 +166,7 @@ function arrivedFile(message) {
     const file = await get(`/api/v1/messages/${message.id}/media`, { accept: "*/*" });
     show(place, sound ? voiceBubble({ waveform: message.waveform ?? [], seconds: message.seconds ?? 0, audio: file, at: message.created_at,
       name: `Voice note from ${party(message)}` }).element : opened(message, file));
+    place.querySelector("button.play, a.button").focus();          // where the button was that was pressed
     if (sound) place.querySelector("button.play").click();
   }, icon(sound ? "play" : "download", 16), sound ? "Listen" : `Get the ${message.type}`));
   return place;
