@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from gateway.errors import GatewayError
 from gateway.link import session_sqlite
-from gateway.link.base import SessionFile, StoreDamaged
+from gateway.link.base import SessionFile
 from gateway.link.sealed_store import SealedStore
+from gateway.link.session_files import told
 
 
 class FileGenerations:
@@ -24,12 +24,6 @@ class FileGenerations:
         return await self._of(file, lambda: session_sqlite.bump_generation(file.path, at_least=at_least))
 
     async def _of(self, file: SessionFile, ask: Callable[[], int]) -> int:
-        try:
+        with told():
             self._sealed.add(file.path, file.data_key)
             return await asyncio.to_thread(ask)
-        except session_sqlite.SessionFileError as error:
-            if error.what in ("busy", "full"):          # it says nothing about the file
-                raise GatewayError("storage_unavailable", str(error)) from error
-            raise StoreDamaged(str(error)) from error
-        except ValueError as error:
-            raise StoreDamaged(str(error)) from error

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from gateway.errors import GatewayError
 from gateway.link import session_sqlite
 from gateway.link.base import SessionFile, StoreDamaged
 from gateway.link.sealed_store import SealedStore
@@ -29,8 +31,25 @@ class Contents:
     digest: str
 
 
+@contextmanager
+def told() -> Iterator[None]:
+    """A file's trouble in the words of `base`: what passes is not the file's."""
+    try:
+        yield
+    except SessionFileError as error:
+        if error.passes:
+            raise GatewayError("storage_unavailable", str(error)) from error
+        raise StoreDamaged(str(error)) from error
+    except ValueError as error:
+        raise StoreDamaged(str(error)) from error
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise GatewayError("storage_unavailable", f"The session's file cannot be used: {error}.") from error
+
+
 class SealedFiles:
-    """Every method works on a thread, and raises StoreDamaged."""
+    """Every method works on a thread, and raises StoreDamaged, GatewayError('storage_unavailable')."""
 
     def __init__(self, sealed: SealedStore) -> None:
         self._sealed = sealed
@@ -57,11 +76,9 @@ class SealedFiles:
         self._sealed.forget(path)
 
     async def _with(self, file: SessionFile, work: Callable[[], T]) -> T:
-        try:
+        with told():
             self._sealed.add(file.path, file.data_key)
             return await asyncio.to_thread(work)
-        except (SessionFileError, ValueError) as error:
-            raise StoreDamaged(str(error)) from error
 
 
 def _contents(path: Path) -> Contents:

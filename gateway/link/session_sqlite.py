@@ -13,17 +13,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.link.sealed_store import SealedStore
-from gateway.link.sealing.capi import BUSY, FULL
+from gateway.link.sealing.capi import BUSY, CANTOPEN, FULL, NOMEM, READONLY
 from gateway.link.sealing.client import Connection, SqliteError, Value
 
 
 class SessionFileError(Exception):
     """`what`: busy (another process has the file), no_key, wrong_key, plaintext_refused, damaged, authentication_failed,
-    full (the disk), or sqlite for the rest. Nothing was changed by the call that raised it."""
+    full (the disk), system (no descriptors, no memory, no right to the file), or sqlite for the rest. Nothing was changed by the
+    call that raised it."""
 
     def __init__(self, what: str, text: str) -> None:
         self.what = what
         super().__init__(text)
+
+    @property
+    def passes(self) -> bool:
+        """It says nothing about the file, which may open later."""
+        return self.what in ("busy", "full", "system")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,9 @@ def connect(path: Path, *, busy_ms: int = 10_000) -> Iterator[Connection]:
         raise _explained(store, path, error) from error
 
 
+_KINDS = {FULL: "full", CANTOPEN: "system", NOMEM: "system", READONLY: "system"}
+
+
 def _explained(store: SealedStore, path: Path, error: SqliteError) -> SessionFileError:
     refusal = store.last_refusal(path)
     if refusal is not None:
@@ -60,7 +69,7 @@ def _explained(store: SealedStore, path: Path, error: SqliteError) -> SessionFil
         if store.connections(path) == 0:
             return SessionFileError("busy", f"{path} is in use by another process: only one gateway may have it open.")
         return SessionFileError("busy", f"{path} is in use by another process, or by this one for longer than allowed.")
-    return SessionFileError("full" if error.primary == FULL else "sqlite", f"{path}: {error}")
+    return SessionFileError(_KINDS.get(error.primary, "sqlite"), f"{path}: {error}")
 
 
 _DEVICE = "SELECT jid, lid, registration_id, platform, business_name, push_name FROM whatsmeow_device LIMIT 1"

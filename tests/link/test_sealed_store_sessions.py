@@ -324,3 +324,46 @@ def test_other_users_cannot_read_the_files_whatever_the_umask_is(tmp_path):
         go_schema(store.dsn(here / "s.db"))
     """, tmp_path)
     assert {oct(os.stat(tmp_path / name).st_mode & 0o777) for name in files(tmp_path)} == {"0o600"}
+
+
+def test_a_process_without_descriptors_says_nothing_about_the_file(tmp_path):
+    told = run("""
+        import asyncio, os, resource
+        from gateway.errors import GatewayError
+        from gateway.link.base import SessionFile
+        from gateway.link.generations import FileGenerations
+        from gateway.link.session_files import SealedFiles
+        path, file = here / "s.db", SessionFile("s", here / "s.db", KEY)
+        async def main():
+            generations, files = FileGenerations(store), SealedFiles(store)
+            await generations.bump(file, 0)
+            before = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))), before[1]))
+            said = []
+            for work in (lambda: generations.read(file), lambda: generations.bump(file, 0), lambda: files.contents(file)):
+                try: await work()
+                except Exception as error: said.append(f"{type(error).__name__} {getattr(error, 'code', '')}")
+            try: S.read_generation(path)
+            except S.SessionFileError as error: what = error.what
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+            tell(said=said, what=what, generation=await generations.read(file))
+        asyncio.run(main())
+    """, tmp_path)
+    assert told == {"said": ["GatewayError storage_unavailable"] * 3, "what": "system", "generation": 1}
+
+
+def test_a_disk_that_is_full_says_nothing_about_the_file(tmp_path):
+    told = run("""
+        import asyncio
+        from gateway.errors import GatewayError
+        from gateway.link.base import SessionFile, StoreDamaged
+        from gateway.link.session_files import SealedFiles
+        files, said = SealedFiles(store), []
+        for what in ("full", "busy", "system", "damaged"):
+            def fail(*_): raise S.SessionFileError(what, "why")
+            S.backup_into = fail
+            try: asyncio.run(files.copy(SessionFile("s", here / "s.db", KEY), here / "copy.db", KEY))
+            except (GatewayError, StoreDamaged) as error: said.append(type(error).__name__)
+        tell(said=said)
+    """, tmp_path)
+    assert told["said"] == ["GatewayError", "GatewayError", "GatewayError", "StoreDamaged"]
