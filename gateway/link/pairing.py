@@ -47,17 +47,20 @@ class Child:
     async def start(cls) -> Child:
         # Not a pipe: uvloop closes the descriptor of one twice, and in between it may be another thread's, of a database.
         ours, theirs = socket.socketpair()
-        try:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-P", "-m", "gateway.link.pairing_child", str(theirs.fileno()), pass_fds=(theirs.fileno(),),
-                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
-                env=os.environ | {"NEONIZE_BOT_TAG": "off", "PYTHONPATH": python_path(os.environ)})
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-        said, writer = await asyncio.open_connection(sock=ours)
+        with theirs:
+            try:
+                said, writer = await asyncio.open_connection(sock=ours)
+            except BaseException:
+                ours.close()
+                raise
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    sys.executable, "-P", "-m", "gateway.link.pairing_child", str(theirs.fileno()), pass_fds=(theirs.fileno(),),
+                    stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+                    env=os.environ | {"NEONIZE_BOT_TAG": "off", "PYTHONPATH": python_path(os.environ)})
+            except BaseException:
+                writer.close()
+                raise
         return cls(process, said, writer)
 
     async def _listen(self) -> None:
@@ -171,11 +174,10 @@ class NeonizePairing:
             return
         await child.order(path=str(self._file.path), key=base64.b64encode(self._file.data_key).decode(),
                           phone=self._phone, device_name=self._device_name, proxy=self._proxy)
-        began = time.time()
-        deadline = began + FIRST_SECONDS
+        began, deadline = time.time(), time.monotonic() + FIRST_SECONDS
         while True:
             try:
-                async with asyncio.timeout(max(0.0, deadline - time.time())):
+                async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
                     line = await child.said.readline()
             except TimeoutError:
                 reason = "qr_expired" if self._shown else "no_network_pairing"
@@ -190,14 +192,14 @@ class NeonizePairing:
                 case "qr":
                     seconds = NEXT_SECONDS if self._shown else FIRST_SECONDS
                     self._shown += 1
-                    deadline = time.time() + seconds + SLACK_SECONDS
+                    deadline = time.monotonic() + seconds + SLACK_SECONDS
                     if self._shown == 1:
                         began = time.time()
                     yield QrCode(said["code"], time.time() + seconds)
                 case "code":
                     yield PairingCode(said["code"], began + FIRST_SECONDS + (CODES - 1) * NEXT_SECONDS)
                 case "scanned":
-                    deadline = time.time() + SLACK_SECONDS
+                    deadline = time.monotonic() + SLACK_SECONDS
                 case "paired":
                     yield None
                     return

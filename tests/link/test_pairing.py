@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from gateway.events import Connected, Paired, PairingCode, PairingEnded, PairingEvent, QrCode
-from gateway.link.base import Pairing
+from gateway.link.base import Pairing, SessionFile
+from gateway.link.pairing import Child, NeonizePairing
 from tests.link.contract import PATIENCE, Inbox
 from tests.link.real import OWNER, RealStage, Refused, real_stage, scanned, started
 
@@ -280,3 +283,51 @@ def test_the_event_loop_is_given_no_pipe() -> None:
     users = [path.name for path in package.rglob("*.py") if "sandbox" not in path.parts
              and any(name in path.read_text("utf-8") for name in ("connect_read_pipe", "connect_write_pipe"))]
     assert users == []
+
+
+class SaidChild:
+    """A pairing process of which only the words are there."""
+
+    def __init__(self) -> None:
+        self.said = asyncio.StreamReader()
+
+    def says(self, **words: str) -> None:
+        self.said.feed_data(json.dumps(words).encode() + b"\n")
+
+    async def take(self) -> SaidChild:
+        return self
+
+    async def order(self, **_: object) -> None:
+        pass
+
+    async def end(self, **_: object) -> None:
+        pass
+
+
+async def test_a_clock_that_jumps_ends_no_attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wall = 1_800_000_000.0
+    monkeypatch.setattr("gateway.link.pairing.time", SimpleNamespace(time=lambda: wall, monotonic=time.monotonic))
+    child = SaidChild()
+    pairing = NeonizePairing(SimpleNamespace(start_over=lambda file: None), child, SessionFile("s", tmp_path / "s.db", bytes(32)),  # type: ignore[arg-type]
+                             None, device_name="", proxy=None)
+    events = aiter(pairing.events())
+    child.says(said="qr", code="1")
+    assert await anext(events) == QrCode("1", wall + 60)
+    wall += 3600
+    asyncio.get_running_loop().call_later(0.05, lambda: child.says(said="qr", code="2"))
+    assert await anext(events) == QrCode("2", wall + 20)
+    await pairing.close()
+
+
+async def test_a_child_that_cannot_be_listened_to_is_not_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: object, **__: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    before = children(os.getpid())
+    monkeypatch.setattr("gateway.link.pairing.asyncio.open_connection", fail)
+    with pytest.raises(OSError, match="Too many"):
+        await Child.start()
+    left = set(children(os.getpid())) - set(before)
+    for child in left:
+        os.kill(child, 9)
+    assert left == set()
