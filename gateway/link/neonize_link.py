@@ -76,8 +76,7 @@ class NeonizeLink:
         try:
             self._own = await in_thread(lambda: self._store.device(self._file), self._name("device"))
         except SessionFileError as error:
-            transient = error.what in ("busy", "full")          # tried again
-            self._tell(ConnectFailed(str(error) if transient else f"store_damaged: {error}"))
+            self._tell(ConnectFailed(str(error) if error.passes else f"store_damaged: {error}"))
             return
         if self._own is None:
             # Opened all the same, the core would show QR codes to nobody and never end.
@@ -212,7 +211,11 @@ class NeonizeLink:
                 await self._one_at_a_time.acquire()
         except TimeoutError:
             raise SendError("send_failed", waited, retry=True) from None
-        outcome = self._handed_over[secret] = in_thread(call, self._name("send"))
+        try:
+            outcome = self._handed_over[secret] = in_thread(call, self._name("send"))
+        except BaseException:                   # no thread to be had
+            self._one_at_a_time.release()
+            raise
 
         def returned(outcome: asyncio.Future[bytes]) -> None:
             self._handed_over.pop(secret, None)

@@ -12,7 +12,8 @@ import pytest
 
 from gateway.events import Connected, Disconnected, LoggedOut
 from gateway.jid import JID, USER
-from gateway.link.base import LinkError, SendError
+from gateway.link.base import LinkError, SendError, SessionFile
+from gateway.link.neonize_link import NeonizeLink, Patience
 from gateway.messages import (
     Audio,
     Document,
@@ -240,3 +241,15 @@ async def test_connected_sessions_come_back_after_a_crash(stage: RealStage) -> N
         await link.open()
         await inbox.first(Connected)
         assert (await link.send(TO, Text("back"), os.urandom(32))).id
+
+
+async def test_a_send_that_got_no_thread_does_not_hold_up_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    link = NeonizeLink(None, None, SessionFile("s", Path("s.db"), bytes(32)), lambda event: None, Patience(ack=1.0))  # type: ignore[arg-type]
+    with monkeypatch.context() as patch:
+        patch.setattr("gateway.link.neonize_link.in_thread", none)
+        with pytest.raises(RuntimeError):
+            await link._hand_over(b"1" * 32, lambda: b"")
+    assert await link._hand_over(b"2" * 32, lambda: b"sent") == b"sent"
