@@ -169,13 +169,16 @@ class Sessions:
 
     async def update(self, live: LiveSession, **columns: Any) -> None:
         """Raises session_exists, InvalidField."""
-        if "webhook_url" in columns:
-            await self._webhooks.set_session_url(live.session, columns.pop("webhook_url"))
+        moved, webhook_url = "webhook_url" in columns, columns.pop("webhook_url", None)
+        if webhook_url:
+            check_url(webhook_url, "webhook_url")               # before anything is changed
         try:
             async with self._around.store.database.transaction() as tx:
                 await self._around.store.sessions.update(tx, live.session.id, **columns)
         except Taken:
             raise GatewayError("session_exists") from None
+        if moved:
+            await self._webhooks.set_session_url(live.session, webhook_url)
         await live.reread()
 
     async def delete(self, live: LiveSession) -> str:

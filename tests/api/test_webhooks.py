@@ -182,6 +182,16 @@ async def test_a_sessions_webhook_url_hears_of_it_from_the_first_moment(running,
     assert (webhook["session"], webhook["url"]) == (id_, receiver.url)
 
 
+async def test_a_change_that_is_refused_changes_nothing(running):
+    for key in ("shop", "other"):
+        await running.client.post("/api/v1/sessions", {"session_key": key})
+    for body in ({"session_key": "other", "webhook_url": "https://example.com/hook"}, {"name": "New", "webhook_url": "ftp://x"}):
+        assert (await running.client.patch("/api/v1/sessions/shop", body)).status in (409, 422)
+        now = (await running.client.get("/api/v1/sessions/shop")).body
+        assert (now["webhook_url"], now["name"]) == (None, "shop")
+        assert (await running.client.get(ALL)).body["webhooks"] == []
+
+
 async def test_a_sessions_webhook_url_and_its_webhook_are_one_thing(running):
     url, other = "https://example.com/a", "https://example.com/b"
     await running.client.post("/api/v1/sessions", {"session_key": "shop"})

@@ -38,6 +38,12 @@ def keyword(program: str, name: str) -> Any:
     return ast.literal_eval(found[0])
 
 
+async def test_a_list_of_objects_is_a_list_of_objects(console: Opens) -> None:
+    nested = {"all": [{"a": 1, "b": None}, {"a": True, "b": "x"}]}
+    written = await write(console, {"method": "POST", "path": "/api/v1/messages", "json": nested})
+    assert keyword(written["python"], "json") == nested
+
+
 async def test_a_body_with_everything_in_it_survives_shell_and_python(console: Opens) -> None:
     written = await write(console, {"method": "POST", "path": "/api/v1/messages", "json": NASTY})
     command = shlex.split(written["curl"].replace("\\\n", " "))

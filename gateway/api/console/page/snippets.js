@@ -60,7 +60,7 @@ function literal(value, indent = null) {
   if (value === null || value === undefined) return "None";
   if (value === true) return "True";
   if (value === false) return "False";
-  if (Array.isArray(value)) return `[${value.map(literal).join(", ")}]`;
+  if (Array.isArray(value)) return `[${value.map((one) => literal(one)).join(", ")}]`;
   if (typeof value === "object" && indent !== null && Object.keys(value).length > 1) {
     return `{\n${Object.entries(value).map(([name, one]) => `${indent}    ${JSON.stringify(name)}: ${literal(one)},\n`).join("")}${indent}}`;
   }
