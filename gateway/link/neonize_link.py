@@ -131,6 +131,8 @@ class NeonizeLink:
         self._session = None
         if self._closing:
             return
+        if "database" in error and (damage := self._store.damage(self._file)) is not None:
+            error = f"store_damaged: {damage}"
         meaning = from_whatsapp.ended(error)
         self._tell(meaning if meaning is not None else ConnectFailed(error))
 

@@ -53,6 +53,11 @@ class SessionStore:
             file.path.with_name(file.path.name + suffix).unlink(missing_ok=True)
         file.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
 
+    def damage(self, file: SessionFile) -> str | None:
+        """Why the core could not read this file, where that is the file's fault and will not pass; None otherwise."""
+        what, sentence = self._sealed.last_refusal(file.path) or ("", "")
+        return f"{file.path}: {sentence}" if what in ("authentication_failed", "damaged", "wrong_key", "plaintext_refused") else None
+
     def device(self, file: SessionFile) -> Device | None:
         """Who is linked; None when nobody is. Raises SessionFileError."""
         if not file.path.exists():

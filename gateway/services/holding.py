@@ -127,7 +127,10 @@ class Holder:
         try:
             found = await generations.read(file)
             if found < known and not self._around.settings.whatsapp.accept_stale_restore:
-                await self._standing.set("stale_restore", detail=f"the keys' generation is {found}, the last one used {known}")
+                if found == 0:
+                    await self._standing.set("store_damaged", detail="the session's file is missing, or holds nothing")
+                else:
+                    await self._standing.set("stale_restore", detail=f"the keys' generation is {found}, the last one used {known}")
                 return False
             await self._standing.update(generation=await generations.bump(file, known))
         except StoreDamaged as error:

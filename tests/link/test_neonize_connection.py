@@ -226,6 +226,20 @@ async def test_a_file_that_does_not_open_with_its_key_is_told_as_damaged(stage: 
     await stage.opened()
 
 
+async def test_a_file_whose_pages_are_damaged_is_told_as_such(stage: RealStage) -> None:
+    """Its first page opens: it is the core that fails, with an I/O error, which would else be tried again for ever."""
+    await stage.pair()
+    damaged = bytearray(stage.file.path.read_bytes())
+    damaged[5000:5600] = bytes(600)
+    stage.file.path.write_bytes(damaged)
+    inbox = Inbox()
+    link = stage.links.link(stage.file, inbox)
+    await link.open()
+    assert (await inbox.first(ConnectFailed)).detail.startswith("store_damaged: ")
+    await link.close()
+    assert stage.file.path.read_bytes() == damaged
+
+
 async def test_opening_and_closing_leaves_nothing_behind(stage: RealStage) -> None:
     """The core never closes its SQLite connections (two an opening, each a database and a log); we do, a second later."""
     await stage.pair()
