@@ -17,6 +17,7 @@ import aiohttp
 import typer
 
 from gateway.cli.exits import FAILED, REFUSED, UNREACHABLE, USAGE, leave, read_settings
+from gateway.cli.hints import HINTS
 
 T = TypeVar("T")
 
@@ -135,7 +136,7 @@ def _sentence(answer: bytes, status: int) -> str:
         error = json.loads(answer)["error"]
     except (ValueError, KeyError, TypeError):
         return f"the daemon answers {status}"
-    hint = (error.get("details") or {}).get("hint")
+    hint = HINTS.get(error["code"], (error.get("details") or {}).get("hint"))
     return f"{error['message']}{' ' + hint if hint else ''} ({error['code']})"
 
 

@@ -11,8 +11,9 @@ from typing import Annotated, NoReturn
 import typer
 
 from gateway import config
+from gateway.cli.hints import HINTS
 from gateway.config import Settings
-from gateway.errors import ConfigError, GatewayError
+from gateway.errors import ConfigError, GatewayError, InvalidField
 
 OK = 0
 FAILED = 1              # it was tried and did not work; the sentence says why
@@ -49,8 +50,9 @@ def plainly() -> Iterator[None]:
     except ConfigError as error:
         leave(USAGE, str(error))
     except GatewayError as error:
-        leave(FAILED, error.message + (f" {error.hint}" if error.hint else ""))
+        hint = HINTS.get(error.code, error.hint)
+        leave(USAGE if isinstance(error, InvalidField) else FAILED, error.message + (f" {hint}" if hint else ""))
     except StoreBroken as error:
-        leave(FAILED, f"{error}. `wagateway doctor` looks at it; a damaged database is put back with `wagateway restore BACKUP`")
+        leave(FAILED, f"{error}. Look with `wagateway doctor`; if it is damaged, `wagateway restore BACKUP` puts one back")
     except (AlreadyRunning, StoreTooNew, VaultError) as error:
         leave(FAILED, str(error))

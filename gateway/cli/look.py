@@ -23,9 +23,14 @@ def sessions(url: UrlOption = None, key: KeyOption = None, as_json: JsonOption =
         print("No session yet. Link one with: wagateway link")
         return
     print_table(("session", "phone", "status", "why", "to do", "queued"),
-                [(s["session_key"], s["phone_number"] or "-", s["status"], s["detail"] or s["sentence"],
+                [(s["session_key"], s["phone_number"] or "-", s["status"], _why(s),
                   "" if s["action"] == "none" else s["action"].replace("_", " "), str(s["queued"])) for s in found],
                 whole=("session", "phone", "status", "queued"))
+
+
+def _why(session: Any) -> str:
+    """The sentence, and what else is known."""
+    return f"{session['sentence']} ({session['detail']})" if session["detail"] else str(session["sentence"])
 
 
 def messages(

@@ -59,6 +59,15 @@ def test_no_daemon_is_told_at_once(tmp_path: Path, command: tuple[str, ...]) -> 
     assert "no daemon answers at http://127.0.0.1:9: Connection refused. Is it running?" in sentence(err)
 
 
+@pytest.mark.parametrize(("command", "says"), [
+    (("keys", "create", "x", "--plan", "none"), "wagateway: plan: one of free, pro, unlimited\n"),
+    (("keys", "create", "x", "--scope", "none"), "wagateway: scope: one of admin, full, send, read\n")])
+def test_a_wrong_choice_is_told_without_the_apis_words(tmp_path: Path, command: tuple[str, ...], says: str) -> None:
+    code, _, err = wagateway(tmp_path, *command)
+    assert code == exits.USAGE
+    assert err.endswith(says)
+
+
 @pytest.mark.parametrize("host", ["::1", "[::1]"])
 def test_an_address_of_ipv6_is_a_url_with_brackets(tmp_path: Path, host: str) -> None:
     (tmp_path / "daemon.json").write_text("[]")         # no note of a daemon's
