@@ -79,6 +79,7 @@ async def send_voice(call: Call) -> Response:
     live = await call.gateway.sessions.to_send(call.key, body.instance_id)
     draft = await with_reply(call, live, Draft("ptt", url=url), body.reply_to)
     if not body.convert:
+        await call.gateway.keys.check_quota(call.key)       # before anything is fetched
         fetched = await call.gateway.preparing.fetch(url, call.gateway.preparing.max_bytes("ptt"))
         if fetched.data[:4] != b"OggS" or fetched.data[28:36] != b"OpusHead":      # RFC 7845, 3 and 5.1
             raise GatewayError("bad_request", "The file is not OGG/Opus, and convert is false.")

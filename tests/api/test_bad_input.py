@@ -376,7 +376,7 @@ async def test_neither_keys_nor_bodies_are_logged(running: Running, tone_wav: by
         assert hidden not in text
 
 
-@pytest.mark.asyncio(loop_scope="module")
+@together
 @pytest.mark.parametrize("path", ["/api/v1/sessions?statsu=connected", "/api/v1/messages?form=1", "/api/v1/events?type=qr",
                                   "/api/v1/sessions/main/stream?type=qr", "/api/v1/webhooks/deliveries?state=parked"])
 async def test_a_mistyped_name_in_a_query_is_refused_by_name(shared: Running, path: str) -> None:

@@ -7,18 +7,21 @@ import io
 import json
 import time
 from base64 import b64encode
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
 from gateway import log
+from gateway.config import Plan
 from gateway.dialects import words
 from gateway.events import MessageArrived
 from gateway.jid import JID
 from gateway.link.base import SendError
 from gateway.messages import PTT, MessageKey, Received
-from tests.running import Answer, Running, until
+from tests.running import FAST, Answer, Running, run_gateway, until
 
 VOICE = "/v2/send/voice"
 TO = "237612345678"
@@ -191,3 +194,14 @@ async def until_no_readers(running: Running) -> bool:
     """No wait for an acknowledgement is left behind."""
     await until(lambda: running.gateway.feed.readers == 0)
     return True
+
+
+async def test_nothing_is_fetched_for_a_plan_that_is_used_up(tmp_path: Path, files: str) -> None:
+    plans = {**FAST.plans, "small": Plan(messages_per_month=1)}
+    async with run_gateway(tmp_path / "state", replace(FAST, plans=plans)) as running:
+        running.client = await running.another_client(plan="small")
+        await running.linked()
+        assert (await send(running, json=ask(running, f"{files}/hello.ogg", convert=False))).status == 200
+        over = await send(running, json=ask(running, "http://127.0.0.1:9/nobody.ogg", convert=False))
+        assert (over.status, over.body["status"]) == (429, 429), over.body
+        assert "Retry-After" in over.headers
