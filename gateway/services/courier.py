@@ -87,7 +87,7 @@ class Courier:
         self._wake.set()
 
     def retry_now(self) -> None:
-        """Somebody asked for a delivery again: a receiver that was down is tried at once."""
+        """Somebody asked for a delivery again, or changed the webhook: a receiver that was down is tried at once."""
         self.retry_at = 0.0
         self._wake.set()
 

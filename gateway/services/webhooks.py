@@ -88,8 +88,9 @@ class WebhookService:
                 courier.wake()
 
     def _wake(self, webhook_id: str) -> None:
+        """It was changed: what was wrong with it may be put right."""
         if webhook_id in self._couriers:
-            self._couriers[webhook_id][1].wake()
+            self._couriers[webhook_id][1].retry_now()
 
     def failing_since(self, webhook_id: str) -> float | None:
         """Since when its receiver has taken nothing; None while it takes what it gets."""

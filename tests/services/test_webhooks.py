@@ -738,3 +738,14 @@ async def test_svara_hears_that_a_voice_note_was_delivered_also_where_the_first_
             await world.ledger.advance(tx, await world.store.messages.one(id_, tx), status, world.time.now)
     await world.settle()
     assert [request.body["event"] for request in world.receiver.got] == ["voice_note.sent", "voice_note.delivered"]
+
+
+async def test_a_url_that_was_put_right_is_tried_at_once(world):
+    webhook = await world.hook(url="http://127.0.0.1:9/")
+    await world.tell(1)
+    await world.settle()
+    await world.pass_(3 * HOUR)
+    assert await world.statuses() == ["parked"]
+    await world.service.update(world.key, webhook.id, url=world.receiver.url)
+    await world.settle()
+    assert numbers(world.receiver) == [1]
