@@ -118,8 +118,17 @@ class Preparing:
                                        height=video.height, thumbnail=video.thumbnail)
 
     async def _look(self, inspect: Callable[[bytes], T], data: bytes) -> T:
-        async with self._looking:
-            return await asyncio.to_thread(inspect, data)
+        """A thread cannot be cut off: it has its place until it is done, whoever still waits for it."""
+        await self._looking.acquire()
+        looking = asyncio.ensure_future(asyncio.to_thread(inspect, data))
+
+        def looked(done: asyncio.Future[T]) -> None:
+            self._looking.release()
+            if not done.cancelled():
+                done.exception()                # seen, also where nobody waits any more
+
+        looking.add_done_callback(looked)
+        return await asyncio.shield(looking)
 
     async def _document(self, draft: Draft) -> Draft:
         if not draft.data:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import math
 import struct
+import threading
 import wave
 from collections.abc import AsyncIterator
 
@@ -17,7 +19,7 @@ from gateway.config import Media, Settings
 from gateway.errors import TABLE, GatewayError
 from gateway.media.fetch import Fetcher
 from gateway.services.drafts import Draft, Target
-from gateway.services.preparing import Preparing, facts_of
+from gateway.services.preparing import PICTURES_AT_ONCE, Preparing, facts_of
 
 
 @pytest.fixture
@@ -104,3 +106,26 @@ async def test_the_doctor_says_what_a_send_would_do(preparing: Preparing) -> Non
 def test_facts_hold_no_content() -> None:
     facts = facts_of(Draft("text", text="the words", reply_to=Target("1@g.us", "A1", text="quoted"), target=Target("1@g.us", "A2")))
     assert facts == {"reply_to_whatsapp_id": "A1", "target_whatsapp_id": "A2"}
+
+
+async def test_a_picture_that_nobody_waits_for_any_more_counts_until_it_is_looked_at(preparing: Preparing) -> None:
+    """The thread cannot be cut off, and holds its 256 MB."""
+    goes_on, at_once, most = threading.Event(), 0, 0
+
+    def look(data: bytes) -> None:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        goes_on.wait(10)
+        at_once -= 1
+
+    looks = [asyncio.create_task(preparing._look(look, b"")) for _ in range(4)]
+    async with asyncio.timeout(5):
+        while at_once < PICTURES_AT_ONCE:
+            await asyncio.sleep(0.005)
+    for one in looks[:2]:
+        one.cancel()
+    await asyncio.sleep(0.05)
+    goes_on.set()
+    await asyncio.gather(*looks, return_exceptions=True)
+    assert most == PICTURES_AT_ONCE
