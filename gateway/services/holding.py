@@ -38,10 +38,12 @@ class Holder:
     async def hold(self) -> None:
         """Dials until connected, then follows the link's events until somebody has to act."""
         tries = 0
-        until, now = self._standing.state.until, self._around.clock()
-        if self._standing.state.status is Status.BANNED and until is not None and until > now:        # a restart does not end a ban
-            self._standing.state = replace(self._standing.state, next_retry=until)
-            await asyncio.sleep(until - now)
+        state, now = self._standing.state, self._around.clock()
+        if state.status is Status.BANNED and state.until is not None:                  # a restart does not end a ban
+            until = state.until - max(0.0, state.since - now)                           # told later than now: the clock was set back
+            if until > now:
+                self._standing.state = replace(state, next_retry=until)
+                await asyncio.sleep(until - now)
         while True:
             if self._standing.state.status is not Status.PENDING:
                 await self._standing.be("starting")

@@ -72,6 +72,22 @@ async def test_a_restart_does_not_dial_into_a_ban(tmp_path: Path) -> None:
         assert len(links.links) == 1
 
 
+async def test_a_ban_of_a_future_that_a_clock_took_back_lasts_as_long_as_it_was_to(tmp_path: Path) -> None:
+    links = FakeLinks()
+    async with run_gateway(tmp_path / "s", FAST, links) as running:
+        _, link = await running.linked()
+        link.emit(TemporaryBan(101, 3600.0, ""))
+        live, = running.gateway.sessions.live()
+        await until(lambda: live.state.status.value == "banned")
+        async with running.gateway.store.database.transaction() as tx:
+            await tx.execute("UPDATE sessions SET since = since + 1e9, until = until + 1e9")
+    async with run_gateway(tmp_path / "s", FAST, links) as running:
+        live, = running.gateway.sessions.live()
+        await until(lambda: live.state.next_retry is not None)
+        assert live.state.status.value == "banned"
+        assert 3500 < (live.state.next_retry or 0) - time.time() < 3700
+
+
 async def test_dials_in_vain_are_further_and_further_apart_until_one_connects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tries: list[int] = []
     monkeypatch.setattr(Surroundings, "pause", lambda self, count: tries.append(count) or 0.0)
