@@ -22,7 +22,7 @@ from urllib.parse import quote
 from gateway.link.sealing import capi
 from gateway.link.sealing.capi import SealingUnavailable, library_path
 from gateway.link.sealing.client import Connection, SqliteError
-from gateway.link.sealing.leftover import part_all
+from gateway.link.sealing.leftover import CoreConnection, part_all
 from gateway.link.sealing.pages import KEY
 from gateway.link.sealing.vfs import SealingVfs
 
@@ -117,7 +117,7 @@ class SealedStore:
         if left:
             threading.Thread(target=self._close, args=(left,), name="close left open", daemon=True).start()
 
-    def _close(self, left: dict[int, int]) -> None:
+    def _close(self, left: list[CoreConnection]) -> None:
         time.sleep(REST_SECONDS)
         self.counts["left_open"] += part_all(self._vfs.cores, left, lambda: time.sleep(REST_SECONDS), TRIES)
 

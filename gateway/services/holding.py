@@ -17,7 +17,8 @@ from gateway.states import Status
 from gateway.store.database import Transaction
 from gateway.times import iso
 
-CLOSE_SECONDS = 12.0
+CLOSE_SECONDS = 20.0                            # more than a link takes by itself: until then its file is not opened again
+STORE_SECONDS = 12.0                            # for what had arrived before the end
 CATCH_UP_SECONDS = 20.0                         # the offline sync's end is told; if it is not, this is the limit
 
 # How holding a link ended: for good (None), or (reason, detail, seconds until the next dial, None: our own back-off).
@@ -110,7 +111,7 @@ class Holder:
         while not inbox.empty():
             left.append(inbox.get_nowait())
         try:
-            async with asyncio.timeout(CLOSE_SECONDS):
+            async with asyncio.timeout(STORE_SECONDS):
                 while left:
                     await until_stored(partial(self._store_event, left[0]), self._log)
                     del left[0]

@@ -138,7 +138,7 @@ def test_what_the_core_keeps_in_memory_for_a_session_is_small(tmp_path: Path) ->
         for number in range(2500): assert go_put(f"{number}{'0' * 100}") == ""
         status, now, most, seen = store.library.sqlite3_db_status, C.c_int(), C.c_int(), []
         status.argtypes = [C.c_void_p, C.c_int, C.c_void_p, C.c_void_p, C.c_int]
-        for handle in list(store._vfs.cores._handles.values()):
+        for handle in [one.handle for one in store._vfs.cores._open.values()]:
             assert status(handle, 1, C.byref(now), C.byref(most), 0) == 0       # SQLITE_DBSTATUS_CACHE_USED
             cache = now.value
             assert status(handle, 4, C.byref(now), C.byref(most), 0) == 0       # SQLITE_DBSTATUS_LOOKASIDE_HIT
@@ -148,3 +148,23 @@ def test_what_the_core_keeps_in_memory_for_a_session_is_small(tmp_path: Path) ->
     assert (tmp_path / "x.db").stat().st_size > 500_000
     assert max(cache for cache, _ in told["seen"]) > 100_000        # it is used
     assert all(cache < 400_000 and lookaside == 0 for cache, lookaside in told["seen"])
+
+
+def test_a_connection_at_the_addresses_of_one_that_is_closed_is_another_one(tmp_path: Path) -> None:
+    """The session was opened again, and malloc gave its first connection what an old one had."""
+    told = run(code("""
+        first = core(); first.query("CREATE TABLE t (a)"); first.close()
+        for tries in range(100):
+            old = core(); old.query("SELECT * FROM t")
+            left = store._vfs.left_open(os.fsencode(path))
+            rest(old); old.close()
+            new = core(); new.query("SELECT * FROM t"); rest(new)
+            now = store._vfs.left_open(os.fsencode(path))
+            if [(one.name, one.handle) for one in left] == [(one.name, one.handle) for one in now]: break
+            new.close()
+        store._close(left)
+        tell(tries=tries, connections=store.connections(path), rows=new.query("SELECT * FROM t"))
+    """), tmp_path)
+    assert told["tries"] < 99, "the addresses were never the same"
+    assert told["connections"] == 1
+    assert told["rows"] == []

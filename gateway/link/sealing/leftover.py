@@ -15,6 +15,7 @@ import ctypes as C
 import threading
 from collections.abc import Callable, Iterable
 from ctypes import c_int, c_void_p
+from dataclasses import dataclass
 
 from gateway.link.sealing.capi import OK, SealingUnavailable
 
@@ -24,13 +25,22 @@ _NO_TRANSACTION = 0                 # SQLITE_TXN_NONE
 _CORES = b"_txlock"                 # a parameter of the name that the core is given, and of no other
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class CoreConnection:
+    """One opening: the addresses of its database's name and of its `sqlite3`, good until it is closed."""
+
+    name: int
+    handle: int
+
+
 class CoreConnections:
-    """The core's connections in this process, by the address of each one's database name."""
+    """The core's connections in this process."""
 
     def __init__(self, library: C.CDLL) -> None:
         self._library = library
-        self._handles: dict[int, int] = {}
+        self._open: dict[int, CoreConnection] = {}      # by name
         self._lock = threading.Lock()           # never held while SQLite is called
+        self._parting = threading.RLock()       # held while one is looked at and parted, which closes it: the core waits so long
         self._callback = _EXTENSION(self._opened)
         if rc := library.sqlite3_auto_extension(C.cast(self._callback, c_void_p)):
             raise SealingUnavailable(f"sqlite3_auto_extension failed with code {rc}.")
@@ -40,25 +50,30 @@ class CoreConnections:
             name = self._library.sqlite3_db_filename(handle, b"main")
             if name and self._library.sqlite3_uri_parameter(name, _CORES):
                 with self._lock:
-                    self._handles[name] = handle
+                    self._open[name] = CoreConnection(name, handle)
         except BaseException:                   # one that is not known is left open, as all once were
             pass
         return OK
 
     def closed(self, name: int) -> None:
-        with self._lock:
-            self._handles.pop(name, None)
+        with self._parting, self._lock:
+            self._open.pop(name, None)
 
-    def among(self, names: Iterable[int]) -> dict[int, int]:
-        """Of connections with these names, those that are the core's: name -> handle."""
+    def among(self, names: Iterable[int]) -> list[CoreConnection]:
+        """Of connections with these names, those that are the core's."""
         with self._lock:
-            return {name: self._handles[name] for name in names if name in self._handles}
+            return [self._open[name] for name in names if name in self._open]
 
-    def part(self, name: int, handle: int) -> bool:
+    def part(self, one: CoreConnection) -> bool:
         """From its file; False when it is being used."""
+        with self._parting:
+            with self._lock:
+                if self._open.get(one.name) is not one:         # it is closed
+                    return True
+            return self._part(one.handle)
+
+    def _part(self, handle: int) -> bool:
         library = self._library
-        if self.among([name]).get(name) != handle:          # it is already
-            return True
         mutex = library.sqlite3_db_mutex(handle)
         if library.sqlite3_mutex_try(mutex) != OK:
             return False
@@ -74,10 +89,10 @@ class CoreConnections:
             library.sqlite3_mutex_leave(mutex)
 
 
-def part_all(connections: CoreConnections, left: dict[int, int], pause: Callable[[], object], tries: int) -> int:
+def part_all(connections: CoreConnections, left: list[CoreConnection], pause: Callable[[], object], tries: int) -> int:
     """As they come to rest; how many did not."""
     for _ in range(tries):
-        left = {name: handle for name, handle in left.items() if not connections.part(name, handle)}
+        left = [one for one in left if not connections.part(one)]
         if not left:
             break
         pause()

@@ -45,7 +45,7 @@ from gateway.link.sealing.capi import (
     Vfs,
 )
 from gateway.link.sealing.files import MAGIC, DatabaseFile, JournalFile, RawFile, SealedFile, WalFile
-from gateway.link.sealing.leftover import CoreConnections
+from gateway.link.sealing.leftover import CoreConnection, CoreConnections
 from gateway.link.sealing.pages import DATABASE, JOURNAL, PAGE, SALT, WAL, DatabaseKeys, NotAuthentic, made_with, new_salt
 
 
@@ -112,8 +112,8 @@ class SealingVfs:
         with self._lock:
             return sum(opened.connections for opened in self._opened.values() if opened.path == path)
 
-    def left_open(self, path: bytes) -> dict[int, int]:
-        """The core's connections to `path`: name -> handle, for `CoreConnections.part`."""
+    def left_open(self, path: bytes) -> list[CoreConnection]:
+        """The core's connections to `path`, for `CoreConnections.part`."""
         with self._lock:
             names = [name for name, (_, opened) in self._named.items() if opened.path == path]
         return self.cores.among(names)
