@@ -1,7 +1,7 @@
-"""``python -m gateway.sandbox --directory DIR``: a sandbox in its own process.
+"""`python -m gateway.sandbox --directory DIR`: a sandbox in its own process.
 
-Prints one line of JSON, ``{"control_url", "proxy_url", "env"}``, when it is ready; ends on SIGINT or SIGTERM, or when
-its standard input closes with ``--until-eof``.
+Prints one line of JSON, `{"control_url", "proxy_url", "env"}`, when it is ready; ends on SIGINT or SIGTERM, or when
+its standard input closes with `--until-eof`.
 """
 
 from __future__ import annotations

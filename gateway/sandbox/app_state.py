@@ -43,7 +43,7 @@ class AppState:
         return state
 
     def push_name_patch(self, name: str) -> bytes:
-        """The serialized first patch of ``critical_block``."""
+        """The serialized first patch of `critical_block`."""
         keys = hkdf(self.key, b"WhatsApp Mutation Keys", 160)
         index_key, value_key, value_mac_key, snapshot_key, patch_key = (keys[at : at + 32] for at in range(0, 160, 32))
         index = json.dumps(["setting_pushName"], separators=(",", ":")).encode()

@@ -1,4 +1,4 @@
-"""The chat endpoint ``GET /ws/chat``: websocket messages to frames, the Noise handshake, then nodes both ways."""
+"""The chat endpoint `GET /ws/chat`: websocket messages to frames, the Noise handshake, then nodes both ways."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Frames:
         self._introduced = False
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The frames *data* completes. Raises ProtocolError when the stream does not begin as WhatsApp's does."""
+        """The frames `data` completes. Raises ProtocolError when the stream does not begin as WhatsApp's does."""
         self._buffer += data
         if not self._introduced and not self._introduction():
             return []
@@ -68,10 +68,10 @@ class Frames:
 
 
 class Connection:
-    """One client after its websocket opened. ``send`` never blocks; frames leave in the order they were sent.
+    """One client after its websocket opened. `send` never blocks; frames leave in the order they were sent.
 
-    ``active`` is True from the moment the client asked for its queue until the end. ``muted`` keeps the socket
-    open and stays silent, as a dead network does; ``ended`` is a connection that only waits to be closed.
+    `active` is True from the moment the client asked for its queue until the end. `muted` keeps the socket
+    open and stays silent, as a dead network does; `ended` is a connection that only waits to be closed.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class Connection:
             self._on_hello(self, self._noise.client_static, self._noise.payload)
 
     def send(self, node: Node) -> None:
-        """Queue *node*; nothing happens on a closed or muted connection."""
+        """Queue `node`; nothing happens on a closed or muted connection."""
         if self._down is not None and not self.muted and not self.ended and not self._socket.closed:
             self._send_frame(self._down.seal(codec.encode(node)))
 
@@ -169,7 +169,7 @@ class Connection:
                 pass
 
     def end(self, last: Node, linger: float = _LINGER_SECONDS) -> None:
-        """Say *last*, hear nothing more, and close in *linger* seconds if the client has not.
+        """Say `last`, hear nothing more, and close in `linger` seconds if the client has not.
 
         A client handles stanzas on another thread than its socket: one that is followed by the closing at once is
         sometimes never handled.

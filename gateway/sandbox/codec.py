@@ -1,7 +1,7 @@
-"""WhatsApp's binary XML: :class:`~gateway.sandbox.node.Node` to bytes and back.
+"""WhatsApp's binary XML: `gateway.sandbox.node.Node` to bytes and back.
 
 A node is a list of 1 + 2 x attributes (+ 1 with content) values. A value is a token of one byte (236 known strings) or
-two (4 x 256), a byte string, digits or hex packed two to a byte, an address, or a list. ``tokens.json`` holds the
+two (4 x 256), a byte string, digits or hex packed two to a byte, an address, or a list. `tokens.json` holds the
 dictionary; its version travels in the client's first four bytes.
 """
 

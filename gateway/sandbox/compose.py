@@ -21,9 +21,9 @@ class ComposeError(Exception):
 
 
 def compose(world: World, body: dict[str, Any], chat: str, author: str) -> Message:
-    """The message a JSON object describes: exactly one of KINDS, and ``quote``. Raises ComposeError.
+    """The message a JSON object describes: exactly one of KINDS, and `quote`. Raises ComposeError.
 
-    Files are base64 in ``data``. *chat* is the address of the chat, *author* of whoever writes.
+    Files are base64 in `data`. `chat` is the address of the chat, `author` of whoever writes.
     """
     kinds = [kind for kind in KINDS if kind in body]
     if len(kinds) != 1:
@@ -61,7 +61,7 @@ def compose(world: World, body: dict[str, Any], chat: str, author: str) -> Messa
 
 
 def _target(key: Any, value: dict[str, Any], chat: str, author: str) -> None:
-    """The key of the message a reaction, revoke or edit is about: ``id``, and ``from_me`` when the author wrote it."""
+    """The key of the message a reaction, revoke or edit is about: `id`, and `from_me` when the author wrote it."""
     if not value.get("id"):
         raise ComposeError("the id of the message it is about is missing")
     key.ID = str(value["id"])
@@ -80,7 +80,7 @@ def _quote(world: World, part: Any, message_id: str) -> None:
 
 
 def _media(world: World, message: Message, kind: str, value: dict[str, Any]) -> Any:
-    """Seal and upload ``data``, and fill the part of the message that points at it."""
+    """Seal and upload `data`, and fill the part of the message that points at it."""
     try:
         plain = base64.b64decode(value["data"], validate=True)
     except (KeyError, TypeError, ValueError, binascii.Error):

@@ -52,8 +52,8 @@ def unwrap(message: Message) -> tuple[Message, bool]:
 def describe(message: Message) -> dict[str, Any]:
     """Facts by name; only those that the kind of message has.
 
-    ``kind`` is text, image, video, gif, audio, voice, document, sticker, reaction, revoke, edit, location, contact,
-    poll or the protobuf's field name. ``waveform`` is a list of 0-100, ``sha256`` hex, ``thumbnail_size`` bytes.
+    `kind` is text, image, video, gif, audio, voice, document, sticker, reaction, revoke, edit, location, contact,
+    poll or the protobuf's field name. `waveform` is a list of 0-100, `sha256` hex, `thumbnail_size` bytes.
     """
     message, view_once = unwrap(message)
     facts: dict[str, Any] = {"view_once": True} if view_once else {}

@@ -1,7 +1,7 @@
 """The control API: JSON over HTTP on loopback, with which a test holds the phone, writes as a contact and breaks things.
 
-Every answer is JSON; a refusal is ``{"error": code, "message": sentence}`` with status 400, 404 or 409. Calls that
-take ``wait`` (seconds) answer as soon as what they ask for is there, and with what there is when the time is up.
+Every answer is JSON; a refusal is `{"error": code, "message": sentence}` with status 400, 404 or 409. Calls that
+take `wait` (seconds) answer as soon as what they ask for is there, and with what there is when the time is up.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _number(value: Any) -> str:
 
 
 class Control:
-    """The routes, over one world. ``application()`` builds the aiohttp application that serves them."""
+    """The routes, over one world. `application()` builds the aiohttp application that serves them."""
 
     def __init__(self, world: World, cut: Callable[[], int], environment: Callable[[], dict[str, str]]) -> None:
         self._world = world

@@ -1,6 +1,6 @@
 """Curve25519 key pairs that agree (X25519) and sign (XEdDSA), as Signal and WhatsApp use them.
 
-Every key of the sandbox is made here, and made from an Ed25519 seed: ``a = clamp(SHA512(seed)[:32])`` is then both
+Every key of the sandbox is made here, and made from an Ed25519 seed: `a = clamp(SHA512(seed)[:32])` is then both
 the X25519 private key and the Ed25519 scalar, so the sign bit of its Edwards point is known without any curve
 arithmetic in Python. Signing draws its nonce point the same way. Only one modular multiplication is left to us.
 
@@ -24,7 +24,7 @@ DJB_TYPE = b"\x05"
 
 
 def _point_and_scalar(seed: bytes) -> tuple[bytes, bytes]:
-    """The Ed25519 point of *seed* (32 bytes) and its clamped scalar (32 bytes, little endian)."""
+    """The Ed25519 point of `seed` (32 bytes) and its clamped scalar (32 bytes, little endian)."""
     scalar = bytearray(hashlib.sha512(seed).digest()[:32])
     scalar[0] &= 248
     scalar[31] = (scalar[31] & 127) | 64
@@ -33,7 +33,7 @@ def _point_and_scalar(seed: bytes) -> tuple[bytes, bytes]:
 
 @dataclass(frozen=True, slots=True)
 class KeyPair:
-    """A Curve25519 key pair. ``public`` is the 32-byte Montgomery u coordinate."""
+    """A Curve25519 key pair. `public` is the 32-byte Montgomery u coordinate."""
 
     public: bytes
     _scalar: bytes = field(repr=False)
@@ -42,17 +42,17 @@ class KeyPair:
 
     @classmethod
     def generate(cls, seed: bytes | None = None) -> KeyPair:
-        """A new pair; the same 32-byte *seed* gives the same pair."""
+        """A new pair; the same 32-byte `seed` gives the same pair."""
         point, scalar = _point_and_scalar(os.urandom(32) if seed is None else seed)
         private = X25519PrivateKey.from_private_bytes(scalar)
         return cls(private.public_key().public_bytes_raw(), scalar, bool(point[31] >> 7), private)
 
     def agree(self, public: bytes) -> bytes:
-        """X25519 with the 32-byte *public*. Raises ValueError for a low-order point."""
+        """X25519 with the 32-byte `public`. Raises ValueError for a low-order point."""
         return self._private.exchange(X25519PublicKey.from_public_bytes(public))
 
     def sign(self, message: bytes) -> bytes:
-        """The 64-byte XEdDSA signature of *message*; the sign bit of the key travels in its last byte's top bit."""
+        """The 64-byte XEdDSA signature of `message`; the sign bit of the key travels in its last byte's top bit."""
         nonce_point, nonce = _point_and_scalar(os.urandom(32))
         # libsignal's variant of XEdDSA: the key's true sign is kept (and sent along) instead of forcing it to zero.
         edwards = bytearray(_edwards(self.public))
@@ -65,7 +65,7 @@ class KeyPair:
 
 
 def verify(public: bytes, message: bytes, signature: bytes) -> bool:
-    """Whether *signature* (64 bytes, XEdDSA) over *message* was made by the 32-byte Montgomery key *public*."""
+    """Whether `signature` (64 bytes, XEdDSA) over `message` was made by the 32-byte Montgomery key `public`."""
     if len(public) != 32 or len(signature) != 64:
         return False
     edwards = bytearray(_edwards(public))

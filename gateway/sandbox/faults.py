@@ -22,9 +22,9 @@ KINDS: dict[str, str] = {
 
 @dataclass(slots=True)
 class Fault:
-    """One rule. ``device`` is a number or a device JID, ``to`` a recipient's number; None means any.
+    """One rule. `device` is a number or a device JID, `to` a recipient's number; None means any.
 
-    ``times`` is how often it still applies; None: until it is cleared.
+    `times` is how often it still applies; None: until it is cleared.
     """
 
     id: int
@@ -71,7 +71,7 @@ class Faults:
     def take(
         self, kind: str, *, device: frozenset[str] = frozenset(), to: frozenset[str] = frozenset(), **options: str
     ) -> Fault | None:
-        """The rule for this occasion, counted as used. *device* and *to* are all the names it goes by."""
+        """The rule for this occasion, counted as used. `device` and `to` are all the names it goes by."""
         for rule in self._rules:
             if rule.kind != kind or rule.times == 0:
                 continue
@@ -100,7 +100,7 @@ def _plain(name: str | None) -> str | None:
 
 
 def from_json(faults: Faults, body: Mapping[str, Any]) -> Fault:
-    """Add the rule a JSON object describes: ``kind``, ``device``, ``to``, ``times`` and the kind's own options."""
+    """Add the rule a JSON object describes: `kind`, `device`, `to`, `times` and the kind's own options."""
     options = {name: value for name, value in body.items() if name not in ("kind", "device", "to", "times")}
     return faults.add(
         str(body.get("kind", "")),

@@ -18,7 +18,7 @@ _IDS = itertools.count(120363000000000001)
 
 @dataclass
 class Group:
-    """A group; ``members`` are numbers, the first is its creator and its administrator."""
+    """A group; `members` are numbers, the first is its creator and its administrator."""
 
     subject: str
     members: list[str]
@@ -45,7 +45,7 @@ def create(world: World, subject: str, members: list[str]) -> Group:
 
 
 def announce(world: World, device: LinkedDevice, group: Group) -> None:
-    """Tell a device that its owner has been put into *group*."""
+    """Tell a device that its owner has been put into `group`."""
     attrs: dict[str, Attribute] = {
         "from": group.address,
         "type": "w:gp2",

@@ -52,9 +52,9 @@ class Incoming:
         message_id: str | None = None,
         corrupt: bool = False,
     ) -> str:
-        """*author* writes to *owner* (in *group*), whose companions get it; the message's id.
+        """*author* writes to `owner` (in `group`), whose companions get it; the message's id.
 
-        With *to*, *owner* wrote to them on their own phone and the companions get the copy. A *corrupt* message does
+        With `to`, `owner` wrote to them on their own phone and the companions get the copy. A `corrupt` message does
         not decrypt; the device asks for it again and then gets it whole.
         """
         message_id = message_id or "3A" + os.urandom(9).hex().upper()
@@ -82,7 +82,7 @@ class Incoming:
         return message_id
 
     def write_to_companion(self, device: LinkedDevice, message: Message) -> None:
-        """The phone of *device* tells it something: keys, history. Not a message of any chat."""
+        """The phone of `device` tells it something: keys, history. Not a message of any chat."""
         attrs: dict[str, Attribute] = {
             "id": "3A" + os.urandom(9).hex().upper(),
             "from": device.owner.pn,

@@ -1,4 +1,4 @@
-"""Answers to requests (``<iq type=get|set>``): a result or a refusal."""
+"""Answers to requests (`<iq type=get|set>`): a result or a refusal."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Answer = Callable[["World", "LinkedDevice", Node], Node]
 
 
 def result(request: Node, *children: Node, **attrs: Attribute) -> Node:
-    """The positive answer to *request*."""
+    """The positive answer to `request`."""
     return Node("iq", {**_envelope(request, "result"), **attrs}, list(children) or None)
 
 
 def refusal(request: Node, code: int, text: str) -> Node:
-    """The negative answer to *request*."""
+    """The negative answer to `request`."""
     return Node("iq", _envelope(request, "error"), [Node("error", {"code": code, "text": text})])
 
 

@@ -69,7 +69,7 @@ def log_out(world: World, device: LinkedDevice) -> None:
 
 
 def end(device: LinkedDevice, last: Node) -> None:
-    """End the device's connection, if it has one, with *last*; it may come back at once."""
+    """End the device's connection, if it has one, with `last`; it may come back at once."""
     connection, device.connection = device.connection, None
     device.available = False
     if connection is not None:

@@ -1,6 +1,6 @@
 """Media: what clients upload and download, and the keys that open it.
 
-A blob is ``AES-CBC | HMAC[:10]`` under keys expanded from a media key that only the message carries, so this store,
+A blob is `AES-CBC | HMAC[:10]` under keys expanded from a media key that only the message carries, so this store,
 like WhatsApp's, keeps bytes it cannot read. Phones open them with the key from a decrypted message.
 """
 
@@ -58,7 +58,7 @@ def seal(plain: bytes, kind: str) -> Sealed:
 
 
 def unseal(blob: bytes, key: bytes, kind: str, sha256: bytes) -> bytes:
-    """The file in *blob*. Raises MediaError when the MAC or the hash of the file does not match."""
+    """The file in `blob`. Raises MediaError when the MAC or the hash of the file does not match."""
     iv, cipher, mac = _keys(key, kind)
     sealed, code = blob[:-10], blob[-10:]
     if not hmac.compare_digest(code, hmac.digest(mac, iv + sealed, hashlib.sha256)[:10]):
@@ -87,7 +87,7 @@ class MediaStore:
         self.downloads = 0
 
     def put(self, blob: bytes) -> str:
-        """Keep *blob*; its direct path."""
+        """Keep `blob`; its direct path."""
         digest = hashlib.sha256(blob).digest()
         self._blobs[digest] = blob
         # Clients append "&hash=..." when they download, so a query has to be there already.
@@ -104,9 +104,9 @@ class MediaStore:
         return _HOST + direct_path
 
     async def handle_upload(self, request: web.Request) -> web.Response:
-        """``POST /mms/{kind}/{token}?auth=..``: the token is the URL-safe base64 of the body's SHA-256.
+        """`POST /mms/{kind}/{token}?auth=..`: the token is the URL-safe base64 of the body's SHA-256.
 
-        ``/newsletter/..`` takes files that are not encrypted.
+        `/newsletter/..` takes files that are not encrypted.
         """
         owner = self._world.people.device(request.query.get("auth", ""))
         if owner is None or owner.removed:
@@ -125,7 +125,7 @@ class MediaStore:
         return web.json_response({"url": self.url(path), "direct_path": path, "handle": digest.hex()})
 
     async def handle_download(self, request: web.Request) -> web.Response:
-        """``GET /v/t62.7117-24/{name}``."""
+        """`GET /v/t62.7117-24/{name}`."""
         fault = self._world.faults.take("download")
         if fault is not None and fault.seconds:
             await asyncio.sleep(fault.seconds)

@@ -30,7 +30,7 @@ class Address(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Address:
-        """``user[:device]@server``; a bare number is a user. Raises ValueError for anything else."""
+        """`user[:device]@server`; a bare number is a user. Raises ValueError for anything else."""
         user, at, server = text.strip().partition("@")
         if not at:
             user, server = user.lstrip("+"), USER
@@ -60,14 +60,14 @@ class Node:
         return self.content if isinstance(self.content, list) else []
 
     def child(self, tag: str) -> Node | None:
-        """The first child called *tag*."""
+        """The first child called `tag`."""
         return next(self.all(tag), None)
 
     def all(self, tag: str) -> Iterator[Node]:
         return (node for node in self.children if node.tag == tag)
 
     def bytes_of(self, tag: str) -> bytes:
-        """The byte content of the child called *tag*, b"" when there is none."""
+        """The byte content of the child called `tag`, b"" when there is none."""
         node = self.child(tag)
         return node.data if node is not None else b""
 
@@ -79,12 +79,12 @@ class Node:
         return self.content if isinstance(self.content, bytes) else b""
 
     def text(self, name: str) -> str:
-        """Attribute *name* as a string, "" when absent."""
+        """Attribute `name` as a string, "" when absent."""
         value = self.attrs.get(name)
         return "" if value is None else str(value)
 
     def address(self, name: str) -> Address | None:
-        """Attribute *name* when it is an address, also one that was sent as a string."""
+        """Attribute `name` when it is an address, also one that was sent as a string."""
         value = self.attrs.get(name)
         if isinstance(value, str):
             try:
@@ -94,6 +94,6 @@ class Node:
         return value if isinstance(value, Address) else None
 
     def with_attrs(self, **attrs: Attribute) -> Node:
-        """A copy with *attrs* added or replaced (``class_`` stands for ``class``)."""
+        """A copy with `attrs` added or replaced (`class_` stands for `class`)."""
         added = {name.rstrip("_"): value for name, value in attrs.items()}
         return Node(self.tag, {**self.attrs, **added}, self.content)

@@ -1,4 +1,4 @@
-"""The server's half of ``Noise_XX_25519_AESGCM_SHA256``, in WhatsApp's dialect, and the two ciphers it leaves.
+"""The server's half of `Noise_XX_25519_AESGCM_SHA256`, in WhatsApp's dialect, and the two ciphers it leaves.
 
 The dialect: the 32-byte protocol name is hash, salt and first key at once (no hashing), the prologue is the four
 bytes the client sends first, and the counter starts again with every new key.
@@ -94,10 +94,10 @@ class NoiseState:
 
 
 class NoiseResponder:
-    """``hello(frame)`` gives the answer to the client's first frame; ``finish(frame)`` reads its second.
+    """`hello(frame)` gives the answer to the client's first frame; `finish(frame)` reads its second.
 
-    Both raise NoiseError for anything that is not this handshake. After ``finish``: ``client_static`` is the
-    client's 32-byte Noise key, ``payload`` its serialized ClientPayload, ``up`` and ``down`` the two ciphers.
+    Both raise NoiseError for anything that is not this handshake. After `finish`: `client_static` is the
+    client's 32-byte Noise key, `payload` its serialized ClientPayload, `up` and `down` the two ciphers.
     """
 
     def __init__(self, static: KeyPair, certificate_chain: bytes, prologue: bytes) -> None:

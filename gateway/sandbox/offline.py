@@ -16,7 +16,7 @@ def activate(world: World, device: LinkedDevice, request: Node) -> Node:
 
 
 def flush(world: World, device: LinkedDevice) -> None:
-    """Send everything that waits for *device*, between the two stanzas that frame it."""
+    """Send everything that waits for `device`, between the two stanzas that frame it."""
     connection = device.connection
     if connection is None or connection.active:
         return

@@ -23,7 +23,7 @@ NOT_FOUND, NOT_A_MEMBER = 404, 403
 
 
 def handle_message(world: World, device: LinkedDevice, stanza: Node) -> None:
-    """One ``<message>``. A stanza that came before, by its id, is counted and acknowledged but not read again."""
+    """One `<message>`. A stanza that came before, by its id, is counted and acknowledged but not read again."""
     to = stanza.address("to")
     if to is None or not stanza.text("id"):
         log.warning("a message without address or id: %s", stanza)

@@ -26,7 +26,7 @@ _RESTART_SECONDS = 0.05
 
 
 class PairingError(Exception):
-    """The phone cannot link this: the message says why. ``code`` is a short word for it."""
+    """The phone cannot link this: the message says why. `code` is a short word for it."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -111,7 +111,7 @@ def read_qr(text: str) -> tuple[str, bytes, bytes, bytes]:
 
 
 async def scan(world: World, text: str, person: Person) -> LinkedDevice:
-    """*person* holds a phone to the code *text*: the linked device. Raises PairingError."""
+    """*person* holds a phone to the code `text`: the linked device. Raises PairingError."""
     ref, noise_key, identity, secret = read_qr(text)
     attempt = world.attempts.get(ref)
     if attempt is None:

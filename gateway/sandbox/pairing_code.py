@@ -48,7 +48,7 @@ class CodeRequest:
 
 
 def receive(world: World, connection: Connection, attempt: Attempt, request: Node) -> None:
-    """The companion begins (``companion_hello``) or answers the phone (``companion_finish``)."""
+    """The companion begins (`companion_hello`) or answers the phone (`companion_finish`)."""
     asked = request.child("link_code_companion_reg")
     assert asked is not None, "the caller looked"
     if asked.text("stage") == "companion_finish":
@@ -77,7 +77,7 @@ def receive(world: World, connection: Connection, attempt: Attempt, request: Nod
 
 
 async def enter(world: World, code: str, person: Person) -> LinkedDevice:
-    """*person* types *code* on their phone: the linked device.
+    """*person* types `code` on their phone: the linked device.
 
     Raises PairingError: no companion waits for this number, the code is wrong (another may be tried), or it did not
     answer.

@@ -29,8 +29,8 @@ _HIGHEST_DEVICE = 255
 class Behaviour:
     """What a person's phone does with a message, in seconds; None: never.
 
-    ``deliver`` counts from arrival, ``read`` from the delivered receipt, ``play`` (voice notes only) from the read
-    one, or from the delivered one when ``read`` is None. ``echo`` seconds after arrival the person writes a text back.
+    `deliver` counts from arrival, `read` from the delivered receipt, `play` (voice notes only) from the read
+    one, or from the delivered one when `read` is None. `echo` seconds after arrival the person writes a text back.
     """
 
     deliver: float | None = 0.0
@@ -79,13 +79,13 @@ class LinkedDevice:
         return self.connection is not None and self.connection.active
 
     def deliver(self, key: StanzaKey, stanza: Node) -> None:
-        """Send *stanza* now, or when the device is back; again at each connection until ``settle(key)``."""
+        """Send `stanza` now, or when the device is back; again at each connection until `settle(key)`."""
         self.pending[key] = stanza
         if self.connection is not None and self.connection.active:
             self.send(key)
 
     def send(self, key: StanzaKey, **attrs: Attribute) -> None:
-        """What waits under *key* goes over the connection, if there is one."""
+        """What waits under `key` goes over the connection, if there is one."""
         if self.connection is not None and not self.connection.muted:
             self.sent.setdefault(key, []).append(time.time())
             self.connection.send(self.pending[key].with_attrs(**attrs))
@@ -170,7 +170,7 @@ class Person:
 class Directory:
     """Everybody, by number and by LID. A number nobody mentioned before belongs to somebody as soon as it is asked.
 
-    Numbers ending in 0000, shorter than 7 digits, or said to be so by :meth:`set_on_whatsapp` are not on WhatsApp.
+    Numbers ending in 0000, shorter than 7 digits, or said to be so by `set_on_whatsapp` are not on WhatsApp.
     """
 
     def __init__(self) -> None:
@@ -188,7 +188,7 @@ class Directory:
         self._on_whatsapp[number] = exists
 
     def person(self, number: str) -> Person | None:
-        """Whoever has *number* (digits), None when it is not on WhatsApp."""
+        """Whoever has `number` (digits), None when it is not on WhatsApp."""
         if not number.isascii() or not number.isdigit() or not self.on_whatsapp(number):
             return None
         if number not in self._people:

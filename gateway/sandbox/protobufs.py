@@ -1,8 +1,8 @@
 """WhatsApp's protobuf messages, taken from neonize without starting its Go runtime.
 
-Importing ``neonize`` loads an 18 MB shared library and starts a Go runtime. The generated modules under
-``neonize.proto`` need neither, so they are imported under an empty stand-in for the package, which is taken away
-again: a later ``import neonize`` in the same process gets the real one.
+Importing `neonize` loads an 18 MB shared library and starts a Go runtime. The generated modules under
+`neonize.proto` need neither, so they are imported under an empty stand-in for the package, which is taken away
+again: a later `import neonize` in the same process gets the real one.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ def _write(world: World, author: Person, owner: Person, message: Message) -> Non
 
 
 def send(world: World, device: LinkedDevice, person: Person, record: MessageRecord, kind: str) -> None:
-    """Tell every device of the sender that *person* got (delivered), saw (read) or heard (played) the message."""
+    """Tell every device of the sender that `person` got (delivered), saw (read) or heard (played) the message."""
     record.receipts.append({"type": kind, "from": person.number, "at": time.time()})
     group = record.to.endswith(GROUP)
     attrs: dict[str, Attribute] = {

@@ -14,10 +14,10 @@ from .protobufs import Message
 
 @dataclass
 class MessageRecord:
-    """One message id of one device. ``copies`` counts how often its stanza arrived (1: no duplicate).
+    """One message id of one device. `copies` counts how often its stanza arrived (1: no duplicate).
 
-    ``ack`` is "sent", "held" or the error code; ``decrypted_by`` the numbers whose phone could read it, ``failures``
-    why another could not. ``chat_states`` is what the device was typing in the chat since the message before.
+    `ack` is "sent", "held" or the error code; `decrypted_by` the numbers whose phone could read it, `failures`
+    why another could not. `chat_states` is what the device was typing in the chat since the message before.
     """
 
     sequence: int
@@ -75,7 +75,7 @@ class MessageRecord:
 
 
 def _every(node: Node, tag: str) -> list[Node]:
-    """All descendants called *tag*."""
+    """All descendants called `tag`."""
     found = []
     for child in node.children:
         if child.tag == tag:
@@ -100,7 +100,7 @@ class Records:
         return self._records.get((str(device.pn), message_id))
 
     def reached(self, device: LinkedDevice, to: str) -> bool:
-        """Whether a message of *device* to a number or group was accepted before."""
+        """Whether a message of `device` to a number or group was accepted before."""
         return (device.pn, to) in self._reached
 
     def accept(self, record: MessageRecord) -> None:
@@ -109,7 +109,7 @@ class Records:
         self._reached.add((record.device.pn, record.to))
 
     def with_id(self, message_id: str) -> MessageRecord | None:
-        """The newest message called *message_id*, whoever sent it."""
+        """The newest message called `message_id`, whoever sent it."""
         return next((record for record in reversed(self._records.values()) if record.id == message_id), None)
 
     def typing(self, device: LinkedDevice, to: str, state: str, media: str) -> None:
@@ -118,7 +118,7 @@ class Records:
         self._typing.setdefault((device.pn, to), []).append(entry)
 
     def find(self, *, to: str = "", sender: str = "", after: int = 0) -> list[MessageRecord]:
-        """Messages to a number or group, from a number or device, with a sequence number above *after*.
+        """Messages to a number or group, from a number or device, with a sequence number above `after`.
 
         What a device tells its own phone (requests for keys) is nobody's message and left out.
         """

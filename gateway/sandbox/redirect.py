@@ -1,7 +1,7 @@
 """How an unmodified neonize arrives here: environment variables and a private copy of its library.
 
 The copy differs in 32 bytes: WhatsApp's Noise root key, which occurs once, is replaced by the sandbox's. A folder with
-nothing but ``sitecustomize.py`` goes first on PYTHONPATH; it swaps the library's path when neonize loads it. The
+nothing but `sitecustomize.py` goes first on PYTHONPATH; it swaps the library's path when neonize loads it. The
 installed library is read, never written.
 """
 
@@ -54,7 +54,7 @@ class RedirectError(Exception):
 
 
 def redirect(directory: Path, tls: TlsTrust, noise: NoiseTrust, proxy_url: str) -> dict[str, str]:
-    """Write the copy and the site folder into *directory*; the environment a child process needs, complete values.
+    """Write the copy and the site folder into `directory`; the environment a child process needs, complete values.
 
     PYTHONPATH keeps what this process has. Raises RedirectError.
     """

@@ -1,6 +1,6 @@
 """Sender keys: how a group message is encrypted once for everybody, and read by those who got the key.
 
-Source: libsignal's group cipher; the key of message n is ``HKDF(seed_n, "WhisperGroup", 48) = iv | key``.
+Source: libsignal's group cipher; the key of message n is `HKDF(seed_n, "WhisperGroup", 48) = iv | key`.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ class SenderKeys:
         self._readers: dict[tuple[str, Hashable, int], _Reader] = {}
 
     def distribution(self, group: str) -> bytes:
-        """The own key of *group* from now on, to be sent to each member's device in a message of its own."""
+        """The own key of `group` from now on, to be sent to each member's device in a message of its own."""
         key_id, signing, chain, index = self._own_key(group)
         return bytes([VERSION]) + write_fields({1: key_id, 2: index, 3: chain, 4: DJB_TYPE + signing.public})
 
     def encrypt(self, group: str, plain: bytes) -> bytes:
-        """An "skmsg" of *plain*, signed."""
+        """An "skmsg" of `plain`, signed."""
         key_id, signing, chain, index = self._own_key(group)
         seed, following = next_chain(chain)
         self._own[group] = (key_id, signing, following, index + 1)
@@ -49,7 +49,7 @@ class SenderKeys:
         return body + signing.sign(body)
 
     def receive_distribution(self, group: str, sender: Hashable, message: bytes) -> None:
-        """Remember *sender*'s key for *group*. Raises SignalError."""
+        """Remember *sender*'s key for `group`. Raises SignalError."""
         if not message or message[0] != VERSION:
             raise SignalError("not a sender key of version 3")
         fields = read_fields(message[1:])

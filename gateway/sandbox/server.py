@@ -19,11 +19,11 @@ from .world import World
 
 
 class Sandbox:
-    """``async with Sandbox(directory) as sandbox``: everything listens inside, nothing is left after.
+    """`async with Sandbox(directory) as sandbox`: everything listens inside, nothing is left after.
 
-    *directory* receives the throw-away CA and the private copy of neonize's library; all else is in memory. Inside,
-    ``environment()`` makes a child process link here, ``proxy_url`` is the proxy alone, ``control_url`` the control
-    API, and ``world`` the object that it works on. Raises RedirectError when the installed neonize cannot be redirected.
+    `directory` receives the throw-away CA and the private copy of neonize's library; all else is in memory. Inside,
+    `environment()` makes a child process link here, `proxy_url` is the proxy alone, `control_url` the control
+    API, and `world` the object that it works on. Raises RedirectError when the installed neonize cannot be redirected.
     """
 
     def __init__(self, directory: Path, *, control_port: int = 0) -> None:

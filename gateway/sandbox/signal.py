@@ -1,6 +1,6 @@
 """The Signal protocol for one virtual device: X3DH key agreement and the double ratchet, as WhatsApp uses them.
 
-:class:`SignalDevice` holds an identity, its prekeys and a list of sessions for each peer device. Peers are named by
+`SignalDevice` holds an identity, its prekeys and a list of sessions for each peer device. Peers are named by
 (number, device), never by the address a message came from: a PN and a LID name the same device.
 
 Source: "The X3DH Key Agreement Protocol" and "The Double Ratchet Algorithm" (signal.org), message version 3.
@@ -86,7 +86,7 @@ class _Unanswered:
 
 @dataclass(slots=True)
 class SignalSession:
-    """One double ratchet. ``base_key`` (the initiator's ephemeral public key) tells sessions of one peer apart."""
+    """One double ratchet. `base_key` (the initiator's ephemeral public key) tells sessions of one peer apart."""
 
     local_identity: bytes
     remote_identity: bytes
@@ -123,7 +123,7 @@ class SignalSession:
 
     @classmethod
     def respond(cls, identity: KeyPair, signed: KeyPair, one_time: KeyPair | None, remote: bytes, base: bytes) -> SignalSession:
-        """Bob's side: *signed* is his signed prekey, his first ratchet key as well."""
+        """Bob's side: `signed` is his signed prekey, his first ratchet key as well."""
         shared = signed.agree(remote) + identity.agree(base) + signed.agree(base)
         if one_time is not None:
             shared += one_time.agree(base)
@@ -257,15 +257,15 @@ class SignalDevice:
         )
 
     def knows(self, peer: Hashable) -> bool:
-        """Whether a message to *peer* needs no bundle."""
+        """Whether a message to `peer` needs no bundle."""
         return bool(self._sessions.get(peer))
 
     def forget(self, peer: Hashable) -> None:
-        """Drop the sessions with *peer*, as a reinstalled app does."""
+        """Drop the sessions with `peer`, as a reinstalled app does."""
         self._sessions.pop(peer, None)
 
     def start(self, peer: Hashable, bundle: PreKeyBundle) -> None:
-        """A new session with *peer* to write on. Raises SignalError for a bad signature."""
+        """A new session with `peer` to write on. Raises SignalError for a bad signature."""
         self._keep(peer, SignalSession.initiate(self.identity, bundle))
 
     def encrypt(self, peer: Hashable, plain: bytes) -> tuple[str, bytes]:
@@ -275,7 +275,7 @@ class SignalDevice:
         return self._sessions[peer][0].encrypt(pad(plain), self.registration)
 
     def decrypt(self, peer: Hashable, kind: str, message: bytes) -> bytes:
-        """The padding-free plaintext of a "msg" or "pkmsg" from *peer*. Raises SignalError."""
+        """The padding-free plaintext of a "msg" or "pkmsg" from `peer`. Raises SignalError."""
         if kind == "pkmsg":
             return unpad(self._decrypt_first(peer, message))
         if kind != "msg":

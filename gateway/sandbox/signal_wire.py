@@ -51,7 +51,7 @@ def number(fields: Fields, field: int) -> int:
 
 
 def octets(fields: Fields, field: int, length: int | None = None) -> bytes:
-    """A byte field. Raises SignalError when absent or not *length* bytes."""
+    """A byte field. Raises SignalError when absent or not `length` bytes."""
     value = fields.get(field)
     if not isinstance(value, bytes) or (length is not None and len(value) != length):
         raise SignalError(f"field {field} is missing or has the wrong length")

@@ -33,7 +33,7 @@ class TlsTrust:
 
     @classmethod
     def create(cls, directory: Path) -> TlsTrust:
-        """Write ``ca.pem``, ``bundle.pem`` and the leaf into *directory* (which must exist)."""
+        """Write `ca.pem`, `bundle.pem` and the leaf into `directory` (which must exist)."""
         ca_key, leaf_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
         ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "wagateway sandbox, not a real authority")])
         leaf_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, HOSTS[0])])
@@ -85,13 +85,13 @@ def _system_roots() -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class NoiseTrust:
-    """The server's static Noise key and its certificate chain under ``root``."""
+    """The server's static Noise key and its certificate chain under `root`."""
 
     root: KeyPair = field(default_factory=KeyPair.generate)
     static: KeyPair = field(default_factory=KeyPair.generate)
 
     def certificate_chain(self) -> bytes:
-        """A serialized CertChain for ``static``: the root is issuer 0 and both validity limits are checked."""
+        """A serialized CertChain for `static`: the root is issuer 0 and both validity limits are checked."""
         intermediate_key = KeyPair.generate()
         before, after = int(time.time()) - 3600, int(time.time()) + _DAYS * 86400
         chain = CertChain()

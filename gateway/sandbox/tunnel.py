@@ -10,9 +10,9 @@ _LONGEST_REQUEST = 16 * 1024
 
 
 class Tunnel:
-    """Listens on loopback; whatever host a client names, it is connected to *port* on 127.0.0.1.
+    """Listens on loopback; whatever host a client names, it is connected to `port` on 127.0.0.1.
 
-    ``targets`` counts the hosts asked for. ``cut()`` drops every open tunnel without a goodbye.
+    `targets` counts the hosts asked for. `cut()` drops every open tunnel without a goodbye.
     """
 
     def __init__(self, port: int) -> None:
@@ -33,7 +33,7 @@ class Tunnel:
 
     @property
     def url(self) -> str:
-        """``http://127.0.0.1:PORT``, for HTTPS_PROXY."""
+        """`http://127.0.0.1:PORT`, for HTTPS_PROXY."""
         assert self._server is not None, "the tunnel is not open"
         return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 

@@ -1,4 +1,4 @@
-"""Who is behind a number: whether it is on WhatsApp, its LID and its devices (``xmlns=usync``)."""
+"""Who is behind a number: whether it is on WhatsApp, its LID and its devices (`xmlns=usync`)."""
 
 from __future__ import annotations
 

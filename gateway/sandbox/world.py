@@ -75,12 +75,12 @@ class World:
         return self.last_sequence
 
     def see(self, kind: str, device: str, **facts: Any) -> None:
-        """Remember that *device* did something."""
+        """Remember that `device` did something."""
         self.seen.append(Seen(self.next_sequence(), time.time(), kind, device, facts))
         self.changed()
 
     def later(self, seconds: float, action: Callable[[], None]) -> None:
-        """Do *action* in *seconds*, unless the sandbox closes first."""
+        """Do `action` in `seconds`, unless the sandbox closes first."""
         if self.closed:
             return
         handle: asyncio.TimerHandle
@@ -98,7 +98,7 @@ class World:
         self._changed = asyncio.Event()
 
     async def wait_until(self, condition: Callable[[], bool], timeout: float) -> bool:
-        """Whether *condition* came true within *timeout* seconds; it is looked at after every change."""
+        """Whether `condition` came true within `timeout` seconds; it is looked at after every change."""
         try:
             async with asyncio.timeout(timeout):
                 while not condition():

@@ -25,7 +25,7 @@ SECONDS = 30.0
 
 
 class Neonize:
-    """The child process: ``await open(session, database)``, ``await call(session, expression)``, ``await event(...)``."""
+    """The child process: `await open(session, database)`, `await call(session, expression)`, `await event(...)`."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process

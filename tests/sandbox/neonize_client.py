@@ -2,7 +2,7 @@
 
 In:  {"n": 1, "session": "a", "do": "open", "database": "..."}  or  {"n": 2, "session": "a", "do": "EXPRESSION"}.
 Out: {"n": 1, "result": ...} or {"n": 1, "error": "..."}, and {"session": "a", "event": "Connected", "data": {...}}.
-An expression sees ``client`` (a NewAClient), ``jid``, ``E2E``, ``const`` and may be awaitable. stdout is taken away from
+An expression sees `client` (a NewAClient), `jid`, `E2E`, `const` and may be awaitable. stdout is taken away from
 the Go side, which prints to it.
 """
 

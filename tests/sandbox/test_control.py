@@ -28,7 +28,7 @@ CONTACT = "15550002222"
 
 
 class Client:
-    """``await client.get(path)`` and so on: (status, JSON or bytes)."""
+    """`await client.get(path)` and so on: (status, JSON or bytes)."""
 
     def __init__(self, url: str, http: aiohttp.ClientSession) -> None:
         self._url, self._http = url, http
@@ -51,7 +51,7 @@ class Client:
 
 
 class Process:
-    """``python -m gateway.sandbox`` and what it said when it was ready."""
+    """`python -m gateway.sandbox` and what it said when it was ready."""
 
     def __init__(self, process: asyncio.subprocess.Process, said: dict[str, Any]) -> None:
         self.process, self.said = process, said

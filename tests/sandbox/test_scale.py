@@ -1,4 +1,4 @@
-"""Many sessions at once: run with ``-m long``."""
+"""Many sessions at once: run with `-m long`."""
 
 from __future__ import annotations
 
