@@ -168,14 +168,13 @@ class Sender:
 
     async def _step(self) -> float | None:
         """Sends at most one message. Seconds until there is something to do again: 0 now, None when woken."""
-        now = self._clock()
-        heads = await self._messages.heads(self._session_id)
+        now, until = self._clock(), self._watch.restricted_until or 0
+        heads = await self._messages.heads(self._session_id, new_chats=until <= now)     # WhatsApp may hold those up
         following = await self._messages.queue(self._session_id, AHEAD)
         for id_ in self._preparing.keys() - {message.id for message in (*heads, *following)}:
             self._preparing.pop(id_).cancel()       # cancelled, or settled by somebody else
-        waits: list[float] = []
-        # A time that lies further ahead was set by a clock that was set back since.
-        latest = max(now + RETRY_SECONDS[-1], self._watch.restricted_until or 0)
+        waits = [until] if until > now else []
+        latest = max(now + RETRY_SECONDS[-1], until)        # what lies further ahead is of a clock that was set back since
         for message in heads:
             if message.stage == "unconfirmed":
                 due = await self._settle(message, now)
@@ -184,7 +183,7 @@ class Sender:
                 waits.append(due)
             elif message.not_before and now < message.not_before <= latest:
                 waits.append(message.not_before)
-            elif await self._may_open(message, now, waits):
+            else:
                 task = self._prepared_ahead(message)
                 if task is not None and task.done():
                     for later in following:
@@ -207,16 +206,6 @@ class Sender:
                 and sum(not other.done() for other in self._preparing.values()) < AHEAD:
             task = self._begin_preparing(message)
         return task
-
-    async def _may_open(self, message: Message, now: float, waits: list[float]) -> bool:
-        """While WhatsApp restricts the account, only chats that exist get messages."""
-        until = self._watch.restricted_until
-        if until is None or until <= now or message.chat.is_group:
-            return True
-        if await self._messages.knows_chat(message.owner, self._session_id, message.chat):
-            return True
-        waits.append(until)
-        return False
 
     def _begin_preparing(self, message: Message) -> asyncio.Task[Prepared]:
         async def prepare() -> Prepared:

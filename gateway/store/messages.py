@@ -62,8 +62,11 @@ _ONE = f"SELECT {_LISTED} FROM messages WHERE id = ?"
 _PAYLOAD = "SELECT payload_sealed FROM messages WHERE id = ?"
 _SECRET = "SELECT secret_sealed FROM messages WHERE id = ?"
 _QUEUE = f"SELECT {_LISTED} FROM messages WHERE session_id = ? AND direction = 'out' AND stage <> 'done' ORDER BY seq LIMIT ?"
-_HEADS = f"""SELECT {_LISTED} FROM messages WHERE seq IN (SELECT min(seq) FROM messages
-WHERE session_id = ? AND direction = 'out' AND stage <> 'done' GROUP BY chat) ORDER BY seq LIMIT ?"""
+_EXCHANGED = "(direction = 'in' OR sent_at IS NOT NULL)"
+_HEADS = f"""SELECT {_LISTED} FROM messages m WHERE seq IN (SELECT min(seq) FROM messages
+WHERE session_id = ? AND direction = 'out' AND stage <> 'done' GROUP BY chat) AND (? OR stage = 'unconfirmed' OR chat LIKE '%@g.us'
+OR EXISTS (SELECT 1 FROM messages k WHERE k.owner = m.owner AND k.session_id = m.session_id AND k.chat = m.chat AND {_EXCHANGED}))
+ORDER BY seq LIMIT ?"""
 _SENDING = f"SELECT {_LISTED} FROM messages WHERE session_id = ? AND direction = 'out' AND stage = 'sending' ORDER BY seq"
 _TRAFFIC = """SELECT s.value AS session_id,
 (SELECT count(*) FROM messages WHERE session_id = s.value AND direction = 'out' AND stage <> 'done') AS queued,
@@ -73,8 +76,7 @@ _UNDONE = f"SELECT {_LISTED} FROM messages WHERE direction = 'out' AND stage <> 
 _OF_WA_ID = f"SELECT {_LISTED} FROM messages WHERE session_id = ? AND wa_id = ? AND direction = ?"
 _SENT_BETWEEN = """SELECT count(*) AS n, min(handed_at) AS first FROM messages
 WHERE session_id = ? AND direction = 'out' AND handed_at > ? AND handed_at <= ? AND sent_at IS NOT NULL"""
-_KNOWN_CHAT = """SELECT 1 FROM messages WHERE owner = ? AND session_id = ? AND chat = ?
-AND (direction = 'in' OR sent_at IS NOT NULL) LIMIT 1"""
+_KNOWN_CHAT = f"SELECT 1 FROM messages WHERE owner = ? AND session_id = ? AND chat = ? AND {_EXCHANGED} LIMIT 1"
 _KEEP_EARLY = """INSERT INTO early_receipts (session_id, wa_id, status, at) SELECT ?, ?, ?, ? WHERE EXISTS (
 SELECT 1 FROM messages WHERE session_id = ? AND direction = 'out' AND stage = 'sending') ON CONFLICT DO NOTHING"""
 _LATE = f"""SELECT {_LISTED} FROM messages WHERE direction = 'out' AND status = 'sent' AND late_told = 0
@@ -125,9 +127,10 @@ class Messages:
         """Not yet settled, in the order accepted."""
         return [_message(row) for row in await self._database.all(_QUEUE, session_id, limit)]
 
-    async def heads(self, session_id: str, limit: int = 200) -> list[Message]:
-        """The earliest unsettled message of every chat: only they may go next, since a chat's order is kept."""
-        return [_message(row) for row in await self._database.all(_HEADS, session_id, limit)]
+    async def heads(self, session_id: str, limit: int = 200, *, new_chats: bool = True) -> list[Message]:
+        """The earliest unsettled message of every chat: only they may go next, since a chat's order is kept. Without `new_chats`
+        those of groups and of chats in which anything was exchanged before, and the unconfirmed ones."""
+        return [_message(row) for row in await self._database.all(_HEADS, session_id, new_chats, limit)]
 
     async def handed_over(self, session_id: str) -> list[Message]:
         """Those of stage `sending`: after a restart, what the last process was about."""

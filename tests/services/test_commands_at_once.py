@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
 
 from gateway.errors import GatewayError, InvalidField
-from gateway.events import Disconnected
+from gateway.events import Connected, Disconnected
+from gateway.jid import JID
 from gateway.link.base import SendError
+from gateway.services.drafts import Draft
 from tests.running import Running, run_gateway, until
 
 TO = "+237612345678"
@@ -163,3 +166,27 @@ async def test_a_session_that_is_made_while_the_daemon_stops_begins_nothing(runn
     with pytest.raises(GatewayError, match="stopping"):
         await making
     assert running.links.pairings == []
+
+
+async def test_new_chats_that_a_restriction_holds_up_do_not_hold_up_the_known_ones(running: Running) -> None:
+    """However many they are."""
+    id_, link = await running.linked()
+    live, = running.gateway.sessions.live()
+    first = (await running.client.post("/api/v1/messages", {"to": TO, "message": "1"})).body["id"]
+    await running.message(first, "sent")
+    await live._standing.update(restricted_until=time.time() + 3600)
+    link.emit(Disconnected(""))
+    await until(lambda: not live.usable.is_set())
+    store = running.gateway.store
+    async with store.database.transaction() as tx:
+        for number in range(250):
+            await store.messages.accept(tx, id=f"new{number}", owner=running.key.owner, session_id=id_, kind="text",
+                                        chat=JID(f"23769{number:07d}", "s.whatsapp.net"), facts={}, at=time.time(),
+                                        payload=Draft("text", text="x", ready=True).encode())
+    known = (await running.client.post("/api/v1/messages", {"to": TO, "message": "2"})).body["id"]
+    link.emit(Connected())
+    await running.message(known, "sent", 5)
+    assert len(running.links.sent) == 2
+    assert live.sender is not None
+    pause = await live.sender._step()
+    assert pause is not None and 3500 < pause <= 3600

@@ -8,7 +8,7 @@ from gateway.store import figures, journal, messages, usage
 
 ALL_THE_TIME = {
     "queue": (messages._QUEUE, ("s", 6)),
-    "heads": (messages._HEADS, ("s", 200)),
+    "heads": (messages._HEADS, ("s", True, 200)),
     "sending": (messages._SENDING, ("s",)),
     "traffic": (messages._TRAFFIC, (0, 1, '["s"]')),
     "of_wa_id": (messages._OF_WA_ID, ("s", "3EB0", "out")),
@@ -20,7 +20,7 @@ ALL_THE_TIME = {
     "overdue": (messages._OVERDUE, (0,)),
     "forget": (messages._FORGET, (0,)),
     "forget events": (journal._FORGET, (0,)),
-    "accepted_since": (usage._SINCE, ("o", 0)),
+    "accepted_between": (usage._ACCEPTED, ("o", 0, 1)),
     "figures": (figures._QUEUE, ()),
     "page": ("SELECT * FROM messages WHERE owner = ? AND seq < ? ORDER BY seq DESC LIMIT 50", ("o", 9)),
     "page of a session": ("SELECT * FROM messages WHERE owner = ? AND session_id = ? ORDER BY seq DESC LIMIT 50", ("o", "s")),
