@@ -30,6 +30,7 @@ log = structlog.get_logger("gateway.api")
 T = TypeVar("T")
 SMALL_BODY = 1 << 20
 MOST_FIELDS, MOST_ESCAPES = 1_000, 200_000      # of an urlencoded form, which is read before its sender is known: tens of milliseconds
+LONGEST_NAME = 200              # of a field, as it is told
 # NUL and other control characters have no meaning in a name, and NUL has none in a text: some of what reads them stops there.
 Words = Annotated[str, msgspec.Meta(pattern=r"^[^\x00]*$")]
 Line = Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f\x7f]*$")]
@@ -175,8 +176,10 @@ def _invalid(text: str) -> InvalidField:
     at = _PATH_OF.search(text)
     sentence = _PATH_OF.sub("", text).replace("Object", "The body")
     name = at.group(1) if at else ""
-    if (unknown := _UNKNOWN.search(text)) or (unknown := _MISSING.search(text)):
-        name = f"{name}.{unknown.group(1)}" if name else unknown.group(1)
+    for pattern, sentence_of in ((_UNKNOWN, "this field is not known"), (_MISSING, "this field is missing")):
+        if found := pattern.search(text):
+            name, sentence = f"{name}.{found.group(1)}" if name else found.group(1), sentence_of
+    name = name[:LONGEST_NAME]
     return InvalidField(name or "body", f"{name}: {sentence}" if name else sentence)
 
 

@@ -42,8 +42,6 @@ class Send(Loose):
     recipient: str | int
     audio_url: str
     session: SessionName | None = None
-    duration: float | None = None           # measured instead
-    caption: str | None = None              # a voice note on WhatsApp has none
 
 
 class Created(Shape):

@@ -269,7 +269,9 @@ async def request_code(call: Call) -> Response:
 async def _send(call: Call, body: SendText | SendVoice, draft: Draft) -> Response:
     chat = recipient(body.chatId, "chatId")
     if isinstance(body, SendVoice):
-        draft = with_content(call, draft, body.file.url or body.file.data, "file.url")
+        if not (content := body.file.url or body.file.data):
+            raise InvalidField("file.url", "file.url: a URL, or base64 in file.data, is needed")
+        draft = with_content(call, draft, content, "file.url")
     live = await call.gateway.sessions.to_send(call.key, body.session)
     draft = await with_reply(call, live, draft, body.reply_to)
     return await send_and_wait(call, live, chat, draft, message_of)

@@ -377,6 +377,15 @@ async def test_neither_keys_nor_bodies_are_logged(running: Running, tone_wav: by
 
 
 @together
+async def test_a_name_of_a_megabyte_is_not_said_back(shared: Running) -> None:
+    for body in ({"x" * 1_000_000: 1}, {"settings": {"x" * 1_000_000: 1}}):
+        answer = await shared.client.post("/api/v1/sessions", body)
+        assert answer.status == 422
+        assert len(str(answer.body)) < 1000
+        assert "not known" in answer.body["error"]["message"]
+
+
+@together
 @pytest.mark.parametrize("path", ["/api/v1/sessions?statsu=connected", "/api/v1/messages?form=1", "/api/v1/events?type=qr",
                                   "/api/v1/sessions/main/stream?type=qr", "/api/v1/webhooks/deliveries?state=parked"])
 async def test_a_mistyped_name_in_a_query_is_refused_by_name(shared: Running, path: str) -> None:

@@ -239,6 +239,15 @@ async def test_the_months_quota_is_payment_required_and_the_minutes_rate_is_told
         check_rate_headers(refused)
 
 
+async def test_what_is_ignored_may_be_anything_and_what_is_missing_is_named(running: Running, files: str) -> None:
+    id_ = await linked(running)
+    asked = ask(id_, f"{files}/hello.wav")
+    assert (await running.client.post("/v1/send", {**asked, "duration": "4.2 s", "caption": ["x"]})).status == 202
+    del asked["audio_url"]
+    answer = await running.client.post("/v1/send", asked)
+    assert (answer.status, answer.body["error"]["message"]) == (422, "audio_url: this field is missing")
+
+
 async def test_the_same_calls_are_answered_under_its_own_prefix(running: Running) -> None:
     id_ = await linked(running)
     answer = await running.client.get(f"/svara/v1/whatsapp/sessions/{id_}")

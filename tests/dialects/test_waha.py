@@ -120,6 +120,8 @@ async def test_a_document_keeps_its_name_and_what_is_no_video_is_refused(running
     sent = running.links.sent[0].message
     assert isinstance(sent, Document)
     assert (sent.filename, sent.caption) == ("words.txt", "Read")
+    nothing = await waha.post("/api/sendFile", {"session": "default", "chatId": TO, "file": {"mimetype": "text/plain"}})
+    assert (nothing.status, nothing.body["message"]) == (422, "file.url: a URL, or base64 in file.data, is needed")
     refused = await waha.post("/api/sendVideo", {"session": "default", "chatId": TO, "file": file})
     assert (refused.status, "video" in refused.body["message"]) == (422, True)
 
