@@ -13,6 +13,7 @@ import ipaddress
 import json
 import os
 import re
+import textwrap
 import tomllib
 import typing
 from collections.abc import Iterator, Mapping
@@ -372,4 +373,5 @@ def example() -> str:
 
 def _example_lines(f: dataclasses.Field[Any], value: Any) -> list[str]:
     shown = json.dumps(list(value)) if isinstance(value, tuple) else json.dumps(value)
-    return [f"# {f.metadata['why']}", f"# {f.name} = {shown}"]
+    why = textwrap.wrap(f.metadata["why"], 118, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
+    return [*why, f"# {f.name} = {shown}"]
