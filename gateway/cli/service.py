@@ -146,8 +146,7 @@ def _check_reachable(exec_start: str) -> None:
         for hidden in _HIDDEN:
             if path.startswith(hidden + "/"):
                 leave(FAILED, f"{path} is in {hidden}, which the system service cannot see. Install the gateway outside of it, "
-                              "for example: python3 -m venv /opt/wagateway && /opt/wagateway/bin/pip install wagateway; "
-                              "or use --user.")
+                              "with a Python that is not in it either, as in /opt/wagateway (docs/install.md); or use --user.")
 
 
 def _signed(body: str) -> str:

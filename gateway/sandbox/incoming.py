@@ -52,7 +52,7 @@ class Incoming:
         message_id: str | None = None,
         corrupt: bool = False,
     ) -> str:
-        """*author* writes to `owner` (in `group`), whose companions get it; the message's id.
+        """`author` writes to `owner` (in `group`), whose companions get it; the message's id.
 
         With `to`, `owner` wrote to them on their own phone and the companions get the copy. A `corrupt` message does
         not decrypt; the device asks for it again and then gets it whole.
@@ -93,7 +93,7 @@ class Incoming:
         self._send(device, _Written(device.owner, attrs, bytes(message.SerializeToString()), ""), None, False)
 
     def write_again(self, device: LinkedDevice, message_id: str, count: int, receipt: Node) -> None:
-        """*device* could not read a message: encrypt it on a new session, from the keys it sent or uploaded."""
+        """`device` could not read a message: encrypt it on a new session, from the keys it sent or uploaded."""
         written = self._written.get((str(device.pn), message_id))
         if written is None or count > _MOST_RETRIES:
             return

@@ -156,7 +156,7 @@ def _read_retry(world: World, device: LinkedDevice, stanza: Node, to: Address, r
 
 
 def _read(world: World, device: LinkedDevice, person: Person, enc: Node, record: MessageRecord) -> None:
-    """*person*'s phone decrypts, remembers what it read and answers; when it cannot, it asks for a retry."""
+    """`person`'s phone decrypts, remembers what it read and answers; when it cannot, it asks for a retry."""
     peer = (device.owner.number, device.number)
     is_owner = person is device.owner
     try:

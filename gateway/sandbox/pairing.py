@@ -111,7 +111,7 @@ def read_qr(text: str) -> tuple[str, bytes, bytes, bytes]:
 
 
 async def scan(world: World, text: str, person: Person) -> LinkedDevice:
-    """*person* holds a phone to the code `text`: the linked device. Raises PairingError."""
+    """`person` holds a phone to the code `text`: the linked device. Raises PairingError."""
     ref, noise_key, identity, secret = read_qr(text)
     attempt = world.attempts.get(ref)
     if attempt is None:

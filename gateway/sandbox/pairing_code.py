@@ -77,7 +77,7 @@ def receive(world: World, connection: Connection, attempt: Attempt, request: Nod
 
 
 async def enter(world: World, code: str, person: Person) -> LinkedDevice:
-    """*person* types `code` on their phone: the linked device.
+    """`person` types `code` on their phone: the linked device.
 
     Raises PairingError: no companion waits for this number, the code is wrong (another may be tried), or it did not
     answer.

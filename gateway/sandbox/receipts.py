@@ -19,7 +19,7 @@ def key(stanza: Node) -> StanzaKey:
 
 
 def react(world: World, device: LinkedDevice, person: Person, record: MessageRecord) -> None:
-    """*person* has decrypted the message; the receipts follow as their behaviour says."""
+    """`person` has decrypted the message; the receipts follow as their behaviour says."""
     habit = person.behaviour
     voice = record.message is not None and record.message.audioMessage.PTT
     moment = 0.0
@@ -38,7 +38,7 @@ def react(world: World, device: LinkedDevice, person: Person, record: MessageRec
 
 
 def echo(world: World, device: LinkedDevice, person: Person, record: MessageRecord) -> None:
-    """*person* answers with what they read, when that is their habit."""
+    """`person` answers with what they read, when that is their habit."""
     text = describe(record.message).get("text") if record.message is not None else None
     if person.behaviour.echo is not None and text and not record.to.endswith(GROUP):
         answer = Message(conversation=f"You wrote: {text}")

@@ -49,7 +49,7 @@ class SenderKeys:
         return body + signing.sign(body)
 
     def receive_distribution(self, group: str, sender: Hashable, message: bytes) -> None:
-        """Remember *sender*'s key for `group`. Raises SignalError."""
+        """Remember `sender`'s key for `group`. Raises SignalError."""
         if not message or message[0] != VERSION:
             raise SignalError("not a sender key of version 3")
         fields = read_fields(message[1:])

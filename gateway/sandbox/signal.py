@@ -196,7 +196,7 @@ class SignalSession:
         return plain
 
     def _turn(self, remote: bytes) -> tuple[tuple[bytes, KeyPair, _Chain], _Chain]:
-        """The DH ratchet: what sending becomes, and the chain to read *remote*'s messages with."""
+        """The DH ratchet: what sending becomes, and the chain to read `remote`'s messages with."""
         root, receiving = _ratchet_root(self._root, _agree(self._ratchet, remote))
         ratchet = KeyPair.generate()
         root, sending = _ratchet_root(root, _agree(ratchet, remote))
