@@ -23,7 +23,7 @@ from gateway.services.webhook_formats import Formatter
 from gateway.store.database import Transaction
 from gateway.store.journal import Event
 from gateway.store.store import Store
-from gateway.store.webhooks import NEVER, Delivery, Webhook
+from gateway.store.webhooks import NEVER, TOO_OLD, Delivery, Webhook
 
 log = structlog.get_logger("gateway.webhooks")
 
@@ -199,7 +199,7 @@ class Courier:
         taken_before = self._taken
         event = await self._store.journal.one(delivery.journal_seq)
         if event is None:
-            await self._write(delivery, Answer(None, "The event is older than the journal keeps."), "parked", NEVER)
+            await self._write(delivery, Answer(None, TOO_OLD), "parked", NEVER)
             return False
         answer = await self._try(webhook, delivery, event)
         if answer.taken:

@@ -77,6 +77,7 @@ class Maintenance:
         keep, store = self._settings.retention, self._store
         await self._all_of("deliveries", store.webhooks.forget, now - keep.journal_days * DAY)
         await self._all_of("events", store.journal.forget, now - keep.journal_days * DAY)
+        await self._all_of("deliveries never taken", store.webhooks.set_aside, now - keep.journal_days * DAY)
         await self._all_of("messages", store.messages.forget, now - keep.messages_days * DAY)
         await self._all_of("answers", store.idempotency.forget, now - keep.idempotency_hours * HOUR)
         await self._all_of("files", store.media.forget, now)

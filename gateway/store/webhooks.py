@@ -12,6 +12,7 @@ from gateway.store.database import Database, Row, Transaction
 from gateway.store.vault import Sealer
 
 NEVER = 1e15        # `next_at` of a delivery that is not tried again by itself
+TOO_OLD = "The event is older than the journal keeps."
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,9 @@ _OTHER = """SELECT * FROM deliveries d WHERE webhook_id = ? AND status = 'waitin
 AND seq NOT IN (SELECT value FROM json_each(?)) AND (chat <> ? OR ?) AND NOT EXISTS (
   SELECT 1 FROM deliveries e WHERE e.webhook_id = d.webhook_id AND e.chat = d.chat AND e.seq < d.seq AND e.status = 'waiting')
 ORDER BY chat = ?, seq LIMIT 1"""
+_SET_ASIDE = """UPDATE deliveries SET status = 'parked', next_at = 1e15, last_status = NULL, last_error = ? WHERE seq IN (
+SELECT seq FROM deliveries WHERE status <> 'delivered' AND next_at < 1e15 AND created_at < ?
+AND journal_seq NOT IN (SELECT seq FROM journal) ORDER BY seq LIMIT 1000)"""
 _PAGE = """SELECT d.* FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id
 WHERE w.owner = ? AND d.seq < ? {more} ORDER BY d.seq DESC LIMIT ?"""
 
@@ -190,6 +194,10 @@ class Webhooks:
                                             "GROUP BY d.webhook_id, d.status", owner):
             counts.setdefault(row["webhook_id"], {})[row["status"]] = row["n"]
         return counts
+
+    async def set_aside(self, tx: Transaction, before: float) -> int:
+        """Those of that time whose event is forgotten, at most 1000 at a time: again until it is 0."""
+        return await tx.execute(_SET_ASIDE, TOO_OLD, before)
 
     async def forget(self, tx: Transaction, before: float) -> int:
         """Those that wait for nothing any more, at most 1000 at a time: again until it is 0."""

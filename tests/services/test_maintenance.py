@@ -167,7 +167,23 @@ async def test_deliveries_go_with_the_journal_unless_they_still_wait(world):
                 await store.webhooks.tried(tx, delivery, status=delivery.id, at=NOW, next_at=NEVER, last_status=1,
                                            last_error=None)
     await world.maintenance.sweep(NOW + 30 * DAY + 1)
-    assert [delivery.id for delivery in await store.webhooks.page("o")] == ["waiting"]
+    assert [(delivery.id, delivery.status) for delivery in await store.webhooks.page("o")] == [("waiting", "parked")]
+
+
+async def test_what_a_receiver_did_not_take_in_time_is_set_aside_and_does_not_pile_up(world):
+    store, id_ = world.store, str(uuid.uuid4())
+    async with store.database.transaction() as tx:
+        webhook = await store.webhooks.create(tx, id=id_, owner="o", session_id=None, url="https://example.com/", types=(),
+                                              format="native", secret="s", position=0, at=NOW)
+        for at in (NOW, NOW + DAY):
+            event = await store.journal.append(tx, owner="o", session_id="s", type="status", at=at, data={})
+            await store.webhooks.make(tx, webhook, id=f"{event.seq}", journal_seq=event.seq, chat="", at=at)
+    await world.maintenance.sweep(NOW + 30 * DAY + 1)
+    still, aside = await store.webhooks.page("o")
+    assert (still.status, aside.status, aside.next_at, aside.last_error) == (
+        "waiting", "parked", NEVER, "The event is older than the journal keeps.")
+    await world.maintenance.sweep(NOW + 30 * DAY + 1 + FORGET_EVERY_SECONDS)
+    assert [delivery.id for delivery in await store.webhooks.page("o")] == [still.id]
 
 
 async def test_a_lot_is_forgotten_in_small_transactions(world):
