@@ -21,7 +21,7 @@ from gateway.link.session_files import Contents
 from gateway.store import backup
 from gateway.store.backup import BackupUnusable, Manifest, SavedSession, SessionRow
 from gateway.store.store import CHECK, DATABASE, SESSIONS, Store
-from gateway.store.vault import Vault
+from gateway.store.vault import Vault, VaultError
 
 log = structlog.get_logger("gateway.backup")
 
@@ -132,15 +132,15 @@ class Backups:
         """A sentence for one that has nothing to save, or cannot be."""
         assert row.wrapped_key is not None
         assert row.jid is not None
-        key = self._store.vault.unwrap(row.wrapped_key, f"session/{row.id}")
         target = self._folder / SESSIONS / f"{row.id}.db"
         path = self._store.session_path(row.id)
         if not path.exists():
             return f"session {row.session_key} has no file"
         try:
+            key = self._store.vault.unwrap(row.wrapped_key, f"session/{row.id}")
             await files.copy(SessionFile(row.id, path, key), target, key)
             contents = await files.contents(SessionFile(row.id, target, key))
-        except StoreDamaged as error:
+        except (StoreDamaged, VaultError) as error:
             now = await self._store.sessions.one(row.id)
             if now is None or now.wrapped_key != row.wrapped_key or now.jid is None:
                 raise Moved(str(error)) from error          # deleted or linked anew meanwhile

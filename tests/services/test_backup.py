@@ -12,9 +12,11 @@ import pytest
 
 from gateway.config import Backup
 from gateway.errors import GatewayError
+from gateway.jid import JID
 from gateway.link.session_files import Contents
 from gateway.services.backup import Backups, Schedule
 from gateway.services.restoring import objection
+from gateway.states import REASONS, SessionState
 from gateway.store import backup
 from gateway.store.backup import BackupUnusable, SavedSession
 from gateway.store.store import open_store
@@ -22,6 +24,11 @@ from gateway.store.vault import Vault, VaultError
 from tests.running import run_gateway
 
 KEY = bytes(range(32))
+
+
+class NoFiles:
+    def forget(self, path: Path) -> None:
+        pass
 
 
 async def make(state: Path, target: Path) -> None:
@@ -105,6 +112,19 @@ async def test_the_schedule_keeps_so_many_and_a_clock_that_jumps_back_does_not_s
         made = [path.name for _, path in schedule.files()]
     assert made == ["wagateway-20270117T080000Z.backup", "wagateway-20270118T080000Z.backup"]
     assert (tmp_path / "b" / "notes.backup").exists()
+
+
+async def test_a_session_whose_key_does_not_open_costs_the_others_no_backup(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    async with open_store(tmp_path / "state", Vault(KEY)) as store:
+        async with store.database.transaction() as tx:
+            await store.sessions.create(tx, id="s", owner="o", session_key="shop", name="", webhook_url="", settings={}, at=1.0,
+                                        state=SessionState(REASONS["connected"], 1.0), wrapped_key=b"damaged")
+            await store.sessions.update(tx, "s", jid=JID("15550001111", "s.whatsapp.net", 1))
+        store.session_path("s").touch()
+        manifest = await Backups(store, NoFiles(), asyncio.Lock(), "1").make(tmp_path / "b.backup")       # type: ignore[arg-type]
+    [left_out] = manifest.left_out
+    assert left_out.startswith("session shop cannot be read: session/s: ")
 
 
 async def test_a_backup_from_the_future_does_not_make_every_look_another(tmp_path: Path) -> None:
