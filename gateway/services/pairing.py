@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from functools import partial
 from typing import Any
 
@@ -24,19 +25,19 @@ class Pairer:
         self.code: events.PairingCode | None = None
 
     async def pair(self, phone: str | None) -> bool:
-        began, tries = self._around.clock(), 0
+        began, tries = time.monotonic(), 0
         while True:
             await self._standing.be("pairing")
             ended = await self._pair_once(phone)
             if ended is None:
                 return True
-            now = self._around.clock()
-            if ended.reason != "no_network_pairing" or now - began > PAIRING_GIVES_UP:
+            if ended.reason != "no_network_pairing" or time.monotonic() - began > PAIRING_GIVES_UP:
                 await self._standing.be(ended.reason, detail=ended.detail)
                 return False
             delay = self._around.pause(tries)
             tries += 1
-            await self._standing.be("pairing", detail=f"WhatsApp cannot be reached: {ended.detail}", next_retry=now + delay)
+            await self._standing.be("pairing", detail=f"WhatsApp cannot be reached: {ended.detail}",
+                                    next_retry=self._around.clock() + delay)
             await asyncio.sleep(delay)
 
     async def _pair_once(self, phone: str | None) -> events.PairingEnded | None:

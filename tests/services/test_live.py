@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -195,3 +196,15 @@ async def test_a_session_whose_row_cannot_be_read_after_a_rest_is_held_again(
     async with running.gateway.sessions.file_at_rest(id_):
         monkeypatch.setattr(live._standing, "refresh", unreadable)
     await until(lambda: len(running.links.links) == 2 and live.usable.is_set())
+
+
+async def test_a_clock_that_jumps_while_whatsapp_is_out_of_reach_does_not_give_the_linking_up(
+        running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Surroundings, "pause", lambda self, tries: 0.0)
+    await running.client.post("/api/v1/sessions", {"session_key": "a"})
+    live, = running.gateway.sessions.live()
+    await until(lambda: len(running.links.pairings) == 1)
+    live._pairer._around = replace(live._pairer._around, clock=lambda: time.time() + 86_400)
+    running.links.pairings[0].end("no_network_pairing", "no route")
+    await until(lambda: len(running.links.pairings) == 2 or live.state.is_terminal)
+    assert live.state.status.value == "pending"
