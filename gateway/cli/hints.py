@@ -7,6 +7,7 @@ HINTS = {
     "bad_request": "",
     "not_found": "",
     "unprocessable_entity": "",
+    "invalid_recipient": "",            # its sentence says it
     "overloaded": "Try again in some seconds; [server] connections is their number.",
     "too_many_streams": "Close some; [server] streams_per_key is their number.",
     "rate_limited": "Try again later, or use a key of a larger plan.",

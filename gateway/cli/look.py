@@ -64,7 +64,7 @@ def messages(
                 [(m["id"], m["created_at"][:19].replace("T", " "),
                   ("→ " if m["direction"] == "out" else "← ") + str(m.get("toPhone") or m.get("to") or m.get("chat") or ""),
                   "voice note" if m["ptt"] else m["type"],
-                  m["status"] + (f" ({m['error']['code']})" if m.get("error") else "")) for m in found],
+                  m["status"] + (f": {m['error']['code']}" if m.get("error") else "")) for m in found],
                 whole=("id", "chat"), stacked=("when", "type"))
 
 

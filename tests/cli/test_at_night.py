@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -80,13 +81,14 @@ def test_an_address_of_ipv6_is_a_url_with_brackets(tmp_path: Path, host: str) ->
 def test_an_id_is_never_cut(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], width: int) -> None:
     monkeypatch.setattr(Console, "is_terminal", property(lambda _: True))
     monkeypatch.setenv("COLUMNS", str(width))
-    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("TERM", "xterm")
     id_ = "464957f1-d464-46b9-9729-35db916ac26a"
     tables.print_table(("id", "when", "chat", "type", "status"),
-                       [(id_, "2026-11-21 19:07:36", "→ +237612345678", "voice note", "failed (not_on_whatsapp)")],
+                       [(id_, "2026-11-21 19:07:36", "→ +237612345678", "voice note", "failed: not_on_whatsapp")],
                        whole=("id", "chat"), stacked=("when", "type"))
-    out = capsys.readouterr().out
+    out = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
     assert id_ in out and "+237612345678" in out
+    assert ("failed: not_on_whatsapp" in out) == (width == 120)
     assert max(len(line) for line in out.splitlines()) <= width
 
 
