@@ -62,7 +62,7 @@ AND seq NOT IN (SELECT value FROM json_each(?)) AND (chat <> ? OR ?) AND NOT EXI
 ORDER BY chat = ?, seq LIMIT 1"""
 _SET_ASIDE = """UPDATE deliveries SET status = 'parked', next_at = 1e15, last_status = NULL, last_error = ? WHERE seq IN (
 SELECT seq FROM deliveries WHERE status <> 'delivered' AND next_at < 1e15 AND created_at < ?
-AND journal_seq NOT IN (SELECT seq FROM journal) ORDER BY seq LIMIT 1000)"""
+AND journal_seq NOT IN (SELECT seq FROM journal) LIMIT 1000)"""
 _PAGE = """SELECT d.* FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id
 WHERE w.owner = ? AND d.seq < ? {more} ORDER BY d.seq DESC LIMIT ?"""
 
