@@ -126,3 +126,47 @@ async def test_a_recording_fits_on_a_phone(console: Opens, running: Running) -> 
         await expect(shown.page.get_by_role("timer")).to_have_text("0:01")
         assert await shown.overflow() <= 0
         await shown.page.get_by_role("button", name="Discard").click()
+
+
+async def test_a_webhook_of_every_event_is_a_card_like_others(console: Opens, running: Running) -> None:
+    await running.client.post("/api/v1/webhooks", {"url": "http://127.0.0.1:9/hook"})
+    async with console() as shown:
+        await shown.go("webhooks")
+        box = await shown.page.get_by_text("everything but linking codes").bounding_box()
+        assert box is not None
+        assert box["height"] < 40
+
+
+async def test_a_complaint_about_a_field_is_for_people(console: Opens, running: Running) -> None:
+    async with console() as shown:
+        await shown.go("webhooks")
+        await shown.page.get_by_role("button", name="Add").click()
+        await shown.page.get_by_label("URL").fill("ftp://x")
+        await shown.page.get_by_role("button", name="Add the webhook").click()
+        await expect(shown.page.locator(".toast")).to_have_text("url: Only http and https URLs can be fetched.")
+        shown.problems.clear()
+
+
+async def test_a_key_that_only_reads_is_told_so_before_it_records(console: Opens, running: Running) -> None:
+    reader = await running.another_client(scope="read")
+    async with console(key=reader.key) as shown:
+        await shown.go("voice")
+        await expect(shown.page.get_by_text("sending needs one of scope ‘send’")).to_be_visible()
+        await expect(shown.page.get_by_role("button", name="Record a voice note")).to_have_count(0)
+
+
+async def test_the_keyboard_stays_where_it_was(console: Opens, running: Running) -> None:
+    await running.linked("main")
+    async with console() as shown:
+        page = shown.page
+        await page.get_by_role("button", name="Disconnect: main").focus()
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("button", name="Connect: main", exact=True)).to_be_focused()
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("button", name="Disconnect: main")).to_be_focused()
+        await page.locator("#code-button").focus()
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("button", name="Close the quick start")).to_be_focused()
+        await page.keyboard.press("Escape")
+        await expect(page.get_by_role("complementary", name="Quick start")).to_be_hidden()
+        await expect(page.locator("#code-button")).to_be_focused()

@@ -65,8 +65,8 @@ const FAILURES = {
 };
 
 /** What to do about a message that failed. */
-export function remedy(error) {
-  return FAILURES[error.code] ?? "Look at the daemon's log, then resend.";
+export function remedy(error, otherwise = "Look at the daemon's log, then resend.") {
+  return FAILURES[error.code] ?? otherwise;
 }
 
 const STAGES = { queued: "waits in the outbox", preparing: "is being prepared", waiting: "waits for its turn (pacing)",

@@ -23,7 +23,8 @@ export async function attempt(work) {
     return await work();
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
-    toast(error.hint ? `${error.message} ${error.hint}` : error.message, "bad");
+    // A hint at a field is for programs: here the sentence names it already.
+    toast(error.hint && !error.field ? `${error.message} ${error.hint}` : error.message, "bad");
     return undefined;
   }
 }

@@ -14,6 +14,7 @@ class QuickStart {
   #revealed = false;
 
   constructor() {
+    this.element.addEventListener("keydown", (event) => event.key === "Escape" && this.close());
     calls.addEventListener("called", ({ detail }) => {
       this.#call = detail;
       this.#clicked = true;

@@ -73,16 +73,17 @@ function facts(session) {
 function actions(session, name) {
   const path = `/api/v1/sessions/${session.id}`;
   const act = (verb) => async () => putSession(await post(`${path}/${verb}`));
+  // What was pressed may be replaced by what can be pressed next: the keyboard stays there.
   const button = (id, spec, glyphName, text, work) =>
     busyButton(spec, { dataset: { focus: `${id}-${session.id}` }, "aria-label": `${text}: ${name}` }, work, icon(glyphName, 16), text);
   const linked = session.jid !== null;
   const linkable = ["qr_expired", "logged_out", "failed"].includes(session.status);
   return h("footer",
-    session.status === "pending" ? button("code", "button.primary", "qr", "Show the code", () => linkDialog(session.id)) : null,
-    linkable ? button("relink", "button.primary", "refresh", "Relink", () => linkDialog(session.id, { fresh: true })) : null,
-    isStopped(session) && linked ? [button("connect", "button.primary", "power", "Connect", act("connect")),
+    session.status === "pending" ? button("first", "button.primary", "qr", "Show the code", () => linkDialog(session.id)) : null,
+    linkable ? button("first", "button.primary", "refresh", "Relink", () => linkDialog(session.id, { fresh: true })) : null,
+    isStopped(session) && linked ? [button("first", "button.primary", "power", "Connect", act("connect")),
       button("relink", "button", "refresh", "Relink", () => relinkStopped(session, name))] : null,
-    linked && !isStopped(session) && !linkable ? button("stop", "button", "power", "Disconnect", act("disconnect")) : null,
+    linked && !isStopped(session) && !linkable ? button("first", "button", "power", "Disconnect", act("disconnect")) : null,
     session.status === "connected" ? h("a.button", { href: `#/voice/${session.id}`, "aria-label": `Send a voice note: ${name}` }, icon("mic", 16), "Voice note") : null,
     busyButton("button.ghost.danger.square.last", { dataset: { focus: `delete-${session.id}` }, "aria-label": `Delete ${name}`, title: "Delete" },
       () => deleteSession(session, name), icon("trash")));

@@ -20,6 +20,8 @@ export const example = () => ({ method: "POST", path: "/api/v1/messages/audio",
 const sent = new Map();             // message id -> what was heard before it left; survives a change of view
 
 export function mount(signal, [chosen = ""]) {
+  const heading = h("div.heading", h("div", h("h1", "Voice notes"), h("p.lead", "Any audio becomes a native voice note, with waveform and seconds.")));
+  if (store.me.scope === "read") return [heading, h("p.note", icon("info"), "This key reads only; sending needs one of scope ‘send’.")];
   let note = null;                  // {file, waveform, seconds, report, audio, keyOf}
   let recording = null;
   const notes = new Map();          // message id -> its bubble in the chat
@@ -127,7 +129,7 @@ export function mount(signal, [chosen = ""]) {
       drawNote();
     } catch (error) {
       drawSource();
-      show(doctor, h("p.note.bad", icon("warn"), `${file.name}: ${error.message} ${error.code ? remedy(error) : ""}`));
+      show(doctor, h("p.note.bad", icon("warn"), `${file.name}: ${error.message} ${remedy(error, "")}`));
       drawPreview();
     }
     ready();
@@ -228,7 +230,7 @@ export function mount(signal, [chosen = ""]) {
     show(known, [...new Set(messages.map((message) => message.toPhone ?? message.to))].map((value) => option(value, "")));
   }).catch(() => {});
 
-  return [h("div.heading", h("div", h("h1", "Voice notes"), h("p.lead", "Any audio becomes a native voice note, with waveform and seconds."))),
+  return [heading,
     h("div.studio",
       h("section.card", h("h2", "Sound"), sound, doctor),
       h("section.phone", { "aria-label": "Preview" }, h("header", h("span.avatar.small", icon("user", 22)), h("div", peer, h("small", "as seen in WhatsApp"))), chat),

@@ -74,7 +74,7 @@ function mayWrite() {
 function card(hook, reload) {
   return h("article.card", { "aria-label": hook.url }, h("header", h("span.portrait", icon("hook", 22)),
     h("div.names", h("h2.mono.small", hook.url), h("p", hook.session ? `of ${sessionName(hook.session)}` : "all sessions"))),
-  h("p.tags", (hook.types?.length ? hook.types : ["everything but linking codes"]).map((type) => h("span.tag", { class: `type-${type}` }, type))),
+  h("p.tags", hook.types?.length ? hook.types.map((type) => h("span.tag", { class: `type-${type}` }, type)) : h("span.tag", "everything but linking codes")),
   hook.failing_since ? h("p.note.bad", icon("warn"), `Has taken nothing since ${when(hook.failing_since)}. Nothing is lost: see that it answers 2xx within ten seconds.`) : null,
   h("dl.facts", h("div", h("dt", "Waiting"), h("dd", hook.waiting)), h("div", h("dt", "Parked"), h("dd", hook.parked)), h("div", h("dt", "Since"), h("dd", when(hook.created_at)))),
   mayWrite() ? h("footer", busyButton("button.ghost.danger.last", { "aria-label": `Remove ${hook.url}` }, async () => {
