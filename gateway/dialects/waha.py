@@ -23,6 +23,7 @@ from gateway.dialects.words import (
     comes_back,
     header_key,
     is_linked,
+    of_whatsapp_id,
     recipient,
     send_and_wait,
     status_of,
@@ -37,6 +38,7 @@ from gateway.services.live import LiveSession
 from gateway.states import Status
 
 DEFAULT = "default"
+MOST_SEEN = 20                  # messages that one sendSeen tells of
 _ACK_NAME = {-1: "ERROR", 0: "PENDING", 1: "SERVER", 2: "DEVICE", 3: "READ", 4: "PLAYED"}
 
 
@@ -56,6 +58,12 @@ class ListQuery(msgspec.Struct):
 
 class QrQuery(msgspec.Struct):
     format: Literal["image", "raw"] = "image"
+
+
+class SendSeen(Loose):
+    chatId: str | int
+    session: str = DEFAULT
+    messageId: str | None = None
 
 
 class RequestCode(Loose):
@@ -326,6 +334,25 @@ async def _send_captioned(call: Call, kind: str) -> Response:
     return await _send(call, body, Draft(kind, text=body.caption or "", filename=body.file.filename or ""))
 
 
+async def send_seen(call: Call) -> Response:
+    """Of one message, or of what came last in the chat and was not seen yet."""
+    body = call.parse(SendSeen)
+    chat = recipient(body.chatId, "chatId")
+    live = await call.gateway.sessions.to_send(call.key, body.session)
+    if body.messageId:
+        message = await of_whatsapp_id(call, live, body.messageId, "in")
+        if message is None:
+            raise InvalidField("messageId", "messageId: there is no such message that arrived")
+        unseen = [message]
+    else:
+        last = await call.gateway.store.messages.page(call.key.owner, limit=MOST_SEEN, session_id=live.session.id, chat=str(chat),
+                                                      direction="in")
+        unseen = [one for one in last if one.read_at is None and one.wa_id is not None and not one.facts.get("from_me")]
+    for one in unseen:
+        await call.gateway.inbox.mark_read(one, played=False)
+    return call.answer({})
+
+
 _NOT_FOUND = ("session_not_found",)
 _SENDING = ("session_not_found", "session_not_connected", "invalid_recipient", "not_on_whatsapp", "send_failed",
             "idempotency_conflict")
@@ -372,12 +399,14 @@ WAHA = Dialect(
                  tag="WAHA", answer=Message, status=201, errors=(*_SENDING, "not_audio"), max_body=body_limit("ptt"),
                  example={"session": "default", "chatId": "237612345678@c.us",
                           "file": {"mimetype": "audio/mpeg", "url": "https://example.com/hello.mp3"}}),
+        Endpoint("POST", "/api/sendSeen", send_seen, "Tell that what came was read", "send", SendSeen, tag="WAHA",
+                 answer=dict[str, Any], status=201, errors=("session_not_found", "session_not_connected", "invalid_recipient", "send_failed"),
+                 example={"session": "default", "chatId": "237612345678@c.us"}),
     ),
     unsupported=(
         Unsupported("PUT", "/api/sessions/{session}", "PATCH /api/v1/sessions/{id}"),
         Unsupported("POST", "/api/reply", "POST /api/sendText with `reply_to`"),
         Unsupported("PUT", "/api/reaction", "POST /api/v1/messages/{id}/reaction"),
-        Unsupported("POST", "/api/sendSeen", "POST /api/v1/messages/{id}/read"),
         Unsupported("POST", "/api/startTyping", "`settings.recording_presence` of the session, which shows it by itself"),
         Unsupported("POST", "/api/stopTyping", "`settings.recording_presence` of the session, which shows it by itself"),
         Unsupported("GET", "/api/contacts/check-exists", "POST /api/sendText, which refuses a number that is not on WhatsApp"),

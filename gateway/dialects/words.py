@@ -206,22 +206,27 @@ async def send_and_wait(call: Call, live: LiveSession, chat: JID, draft: Draft, 
     return call.answer(word(Sent(message, draft, live)))
 
 
-async def with_reply(call: Call, live: LiveSession, draft: Draft, id_: str | None, field: str = "reply_to") -> Draft:
-    """The draft as an answer to a message named by our id, by WhatsApp's, or in whatsapp-web.js's form
-    (`false_237612345678@c.us_3EB0…`). Raises InvalidField."""
-    if not id_:
-        return draft
+async def of_whatsapp_id(call: Call, live: LiveSession, id_: str, *directions: str) -> Message | None:
+    """The session's message of WhatsApp's id, also in whatsapp-web.js's form; of several directions the first that has it."""
     store = call.gateway.store
     match = _SERIALIZED.fullmatch(id_)
     named = (match.group(1) if match else id_)[:_LONGEST_ID]
 
     async def find(tx: Transaction) -> Message | None:
-        return (await store.messages.of_wa_id(tx, live.session.id, named, "in")
-                or await store.messages.of_wa_id(tx, live.session.id, named, "out"))
+        found = [await store.messages.of_wa_id(tx, live.session.id, named, direction) for direction in directions]
+        return next(filter(None, found), None)
 
-    message = await store.database.write(find)
+    return await store.database.write(find)
+
+
+async def with_reply(call: Call, live: LiveSession, draft: Draft, id_: str | None, field: str = "reply_to") -> Draft:
+    """The draft as an answer to a message named by our id, by WhatsApp's, or in whatsapp-web.js's form
+    (`false_237612345678@c.us_3EB0…`). Raises InvalidField."""
+    if not id_:
+        return draft
+    message = await of_whatsapp_id(call, live, id_, "in", "out")
     try:
-        target = await call.gateway.outbox.target(call.key, live, message.id if message else named)
+        target = await call.gateway.outbox.target(call.key, live, message.id if message else id_[:_LONGEST_ID])
     except GatewayError as error:
         raise InvalidField(field, f"{field}: {error.message}") from None
     return msgspec.structs.replace(draft, reply_to=target)

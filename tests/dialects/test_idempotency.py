@@ -34,7 +34,8 @@ async def send(running: Running, dialect: str, path: str, body: dict[str, Any], 
 def test_every_call_that_sends_takes_one() -> None:
     for dialect in DIALECTS:
         for call in dialect.calls:
-            assert (call.scope == "send") == ("idempotency_conflict" in call.errors) == hasattr(call.handler, "__wrapped__"), call.path
+            sends = call.scope == "send" and call.path != "/api/sendSeen"
+            assert sends == ("idempotency_conflict" in call.errors) == hasattr(call.handler, "__wrapped__"), call.path
 
 
 @pytest.mark.parametrize(("dialect", "path", "body", "field"), CALLS, ids=[f"{name}{path}" for name, path, *_ in CALLS])

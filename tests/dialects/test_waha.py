@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.messages import PTT, Document, Image, Text
+from tests.api.test_inbox import arrive, received
 from tests.running import Answer, Client, Running, until
 
 TO = "237612345678@c.us"
@@ -124,6 +125,25 @@ async def test_a_document_keeps_its_name_and_what_is_no_video_is_refused(running
     assert (nothing.status, nothing.body["message"]) == (422, "file.url: a URL, or base64 in file.data, is needed")
     refused = await waha.post("/api/sendVideo", {"session": "default", "chatId": TO, "file": file})
     assert (refused.status, "video" in refused.body["message"]) == (422, True)
+
+
+async def test_what_came_is_seen_once_and_one_by_its_id(running: Running, waha: Client) -> None:
+    await linked(running, waha)
+    live = running.gateway.sessions.live()[0]
+    link = running.links.live(live.session.id)
+    for id_ in ("A1", "A2"):
+        await arrive(running, link, received(id_))
+
+    def told() -> list[str]:
+        return [key.id for one in running.links.told if one.call == "mark_read" for key in one.arguments[0]]
+
+    seen = await waha.post("/api/sendSeen", {"session": "default", "chatId": TO, "messageId": f"false_{TO}_A1"})
+    assert (seen.status, seen.body, told()) == (201, {}, ["A1"])
+    for _ in range(2):
+        assert (await waha.post("/api/sendSeen", {"session": "default", "chatId": TO})).status == 201
+        assert told() == ["A1", "A2"]
+    absent = await waha.post("/api/sendSeen", {"session": "default", "chatId": TO, "messageId": "Z9"})
+    assert (absent.status, "messageId" in absent.body["message"]) == (422, True)
 
 
 async def test_restarting_comes_back_linked_and_logging_out_wants_a_scan(running: Running, waha: Client) -> None:
