@@ -400,7 +400,8 @@ WAHA = Dialect(
                  example={"session": "default", "chatId": "237612345678@c.us",
                           "file": {"mimetype": "audio/mpeg", "url": "https://example.com/hello.mp3"}}),
         Endpoint("POST", "/api/sendSeen", send_seen, "Tell that what came was read", "send", SendSeen, tag="WAHA",
-                 answer=dict[str, Any], status=201, errors=("session_not_found", "session_not_connected", "invalid_recipient", "send_failed"),
+                 answer=dict[str, Any], status=201,
+                 errors=("session_not_found", "session_not_connected", "invalid_recipient", "send_failed"),
                  example={"session": "default", "chatId": "237612345678@c.us"}),
     ),
     unsupported=(
