@@ -8,6 +8,7 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
@@ -17,6 +18,7 @@ from gateway.jid import JID
 from gateway.services.feed import Stopping
 from gateway.services.live import LiveSession
 from gateway.services.standing import Surroundings
+from gateway.services.storing import until_stored
 from gateway.services.webhooks import WebhookService, check_url
 from gateway.states import REASONS, SessionState, Status
 from gateway.store.keys import Key
@@ -197,15 +199,16 @@ class Sessions:
                 if not self._stopping:
                     await live.reopen()
                 raise
-            await live.reread()                         # from here on nobody finds it
-            await self._finish_delete(live)
+            await until_stored(partial(self._finish_delete, live), log)
         finally:
             self._deleting.discard(live.session.id)
         log.info("session_deleted", session=live.session.id, note=note)
         return note
 
     async def _finish_delete(self, live: LiveSession) -> None:
-        around, session = self._around, live.session
+        around = self._around
+        await live.reread()                             # from here on nobody finds it
+        session = live.session
         path = around.store.session_path(session.id)
         for suffix in ("", "-wal", "-journal", "-shm"):
             path.with_name(path.name + suffix).unlink(missing_ok=True)

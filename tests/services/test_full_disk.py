@@ -15,6 +15,7 @@ from gateway.errors import GatewayError
 from gateway.events import Connected, Disconnected, LoggedOut, Receipt
 from gateway.jid import JID
 from gateway.services import storing
+from gateway.store.database import Transaction
 from tests.link.fake_link import FakeLinks
 from tests.running import Running, run_gateway, until
 
@@ -258,3 +259,25 @@ async def test_a_warning_that_cannot_be_stored_is_stored_when_there_is_room(runn
     await until(lambda: live.state.reason.code == "connected")
     gc.collect()
     assert complaints == []
+
+
+async def test_a_deletion_that_has_destroyed_the_key_goes_to_its_end(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked for again it would find no session, and what waits to be sent would wait for ever."""
+    id_, link = await running.linked()
+    live, = running.gateway.sessions.live()
+    link.emit(Disconnected(""))
+    await until(lambda: not live.usable.is_set())
+    message = (await running.client.post("/api/v1/messages", {"to": TO, "message": "1"})).body["id"]
+    delete, refused = running.gateway.store.sessions.delete, 0
+
+    async def full(self: object, tx: Transaction, session_id: str) -> None:
+        nonlocal refused
+        refused += 1
+        if refused < 3:
+            raise GatewayError("storage_unavailable")
+        await delete(tx, session_id)
+
+    monkeypatch.setattr("gateway.store.sessions.Sessions.delete", full)
+    assert (await running.client.delete(f"/api/v1/sessions/{id_}")).status == 200
+    assert (await running.client.get("/api/v1/sessions")).body["sessions"] == []
+    assert (await running.client.get(f"/api/v1/messages/{message}")).body["error"]["code"] == "session_gone"
