@@ -19,9 +19,9 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-from gateway.store.keyring import sync_folder
+from gateway.store.durable import sync_folder
 from gateway.store.store import CHECK, DATABASE, SESSIONS
 from gateway.store.vault import OpeningReader, SealingWriter, Vault, VaultError, new_data_key
 
@@ -190,16 +190,6 @@ def unpack(source: Path, folder: Path, vault: Vault) -> Manifest:
     return manifest
 
 
-def read_manifest(source: Path, vault: Vault) -> Manifest:
-    """Raises BackupUnusable, VaultError, OSError."""
-    with _opened(source, vault) as tar:
-        info = tar.next()
-        content = tar.extractfile(info) if info is not None and info.name == MANIFEST else None
-        if content is None:
-            raise BackupUnusable(f"{source} does not begin with its manifest")
-        return _manifest(content.read(), source)
-
-
 @contextmanager
 def _opened(source: Path, vault: Vault) -> Iterator[tarfile.TarFile]:
     with source.open("rb") as file:
@@ -268,9 +258,3 @@ def finish_restore(state: Path) -> Path | None:
     shutil.rmtree(ready)
     sync_folder(state)
     return aside
-
-
-def describe(manifest: Manifest) -> dict[str, Any]:
-    return {"version": manifest.version, "made_at": manifest.made_at, "schema": manifest.schema,
-            "fingerprint": manifest.fingerprint, "left_out": list(manifest.left_out),
-            "sessions": [{"id": s.id, "session_key": s.session_key, "generation": s.generation} for s in manifest.sessions]}

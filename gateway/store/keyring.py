@@ -7,9 +7,9 @@ next start on which side of the rename the work was cut off: `settle_rekeys` goe
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+from gateway.store.durable import sync_folder
 from gateway.store.store import STORE_KEY, Store, write_check
 
 COPY = ".rekey"                         # beside a session's file: its copy under the new key
@@ -64,11 +64,3 @@ async def settle_rekeys(store: Store) -> None:
     for left in store.folder.glob(f"*{COPY}*"):
         left.unlink()
     await store.database.empty_log()
-
-
-def sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

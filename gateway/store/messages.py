@@ -72,7 +72,6 @@ _TRAFFIC = """SELECT s.value AS session_id,
 (SELECT count(*) FROM messages WHERE session_id = s.value AND direction = 'out' AND stage <> 'done') AS queued,
 (SELECT count(*) FROM messages WHERE session_id = s.value AND direction = 'out' AND handed_at > ? AND handed_at <= ?
  AND sent_at IS NOT NULL) AS sent FROM json_each(?) s"""
-_UNDONE = f"SELECT {_LISTED} FROM messages WHERE direction = 'out' AND stage <> 'done' ORDER BY seq"
 _OF_WA_ID = f"SELECT {_LISTED} FROM messages WHERE session_id = ? AND wa_id = ? AND direction = ?"
 _SENT_BETWEEN = """SELECT count(*) AS n, min(handed_at) AS first FROM messages
 WHERE session_id = ? AND direction = 'out' AND handed_at > ? AND handed_at <= ? AND sent_at IS NOT NULL"""
@@ -81,8 +80,6 @@ _KEEP_EARLY = """INSERT INTO early_receipts (session_id, wa_id, status, at) SELE
 SELECT 1 FROM messages WHERE session_id = ? AND direction = 'out' AND stage = 'sending') ON CONFLICT DO NOTHING"""
 _LATE = f"""SELECT {_LISTED} FROM messages WHERE direction = 'out' AND status = 'sent' AND late_told = 0
 AND sent_at < ? AND kind NOT IN ('reaction', 'revoke') LIMIT 100"""
-_DEPTH = """SELECT session_id, stage, count(*) AS n, min(created_at) AS oldest FROM messages
-WHERE direction = 'out' AND stage <> 'done' GROUP BY session_id, stage"""
 _OVERDUE = f"""SELECT {_LISTED} FROM messages WHERE direction = 'out' AND stage <> 'done'
 AND stage IN ('queued', 'preparing', 'waiting') AND created_at < ? ORDER BY created_at, seq LIMIT 100"""
 _FORGET = """DELETE FROM messages WHERE seq IN (SELECT seq FROM messages WHERE created_at < ? AND stage = 'done'
@@ -140,9 +137,6 @@ class Messages:
         """Of each of the sessions: how many messages wait, and how many were sent between these times."""
         rows = await self._database.all(_TRAFFIC, after, until, json.dumps(list(session_ids)))
         return {row["session_id"]: (row["queued"], row["sent"]) for row in rows}
-
-    async def undone(self) -> list[Message]:
-        return [_message(row) for row in await self._database.all(_UNDONE)]
 
     async def set_stage(self, tx: Transaction, id_: str, stage: str, *, not_before: float | None = None) -> None:
         """Of one that is not settled: a cancelled message stays cancelled."""
@@ -233,9 +227,6 @@ class Messages:
     async def overdue(self, accepted_before: float) -> list[Message]:
         """Accepted earlier than that and not handed over yet; at most 100, the oldest first."""
         return [_message(row) for row in await self._database.all(_OVERDUE, accepted_before)]
-
-    async def depth(self) -> list[Row]:
-        return await self._database.all(_DEPTH)
 
     # ------------------------------------------------------------------ what arrived
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.store.database import Database
+from gateway.store.durable import sync_folder
 from gateway.store.journal import Journal
 from gateway.store.keys import Keys
 from gateway.store.media import Media
@@ -91,8 +92,4 @@ def write_check(state: Path, vault: Vault) -> None:
     finally:
         os.close(fd)
     new.replace(state / CHECK)
-    folder = os.open(state, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(state)

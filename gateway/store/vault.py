@@ -8,7 +8,7 @@ Everything sealed is bound to its *place* (a path-like name such as `payload/01J
 (NIST SP 800-38D): moved to another row it does not open. Sub-keys come from HKDF-SHA256 (RFC 5869), so the master key itself
 is used for nothing else. Nonces are 12 random bytes: one key stays safe for 2^32 seals, far above what a gateway writes.
 
-    wrapped or sealed by the vault   version 1 | key id 4 | nonce 12 | ciphertext | tag 16
+    wrapped by the vault             version 1 | key id 4 | nonce 12 | ciphertext | tag 16
     sealed by a Sealer               version 1 | nonce 12 | ciphertext | tag 16
     sealed as a stream               frames of: length 4, its top bit set in the last | ciphertext | tag 16
 """
@@ -29,6 +29,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from gateway.store.durable import sync_folder
+
 KEY_BYTES = 32
 CREDENTIAL = "master-key"           # systemd: LoadCredentialEncrypted=master-key:…
 KEY_FILE = "master.key"             # in the state folder, made on the first start
@@ -41,8 +43,7 @@ _ID, _NONCE, _TAG, _SALT, _CHECK = 4, 12, 16, 16, 16
 
 class VaultError(Exception):
     """`code` is one of key_missing, key_permissions, key_malformed, key_unreadable, key_unwritable, wrong_key, damaged,
-    rotation_unfinished;
-    `text` is for whoever runs this and holds no secret."""
+    rotation_unfinished; `text` is for whoever runs this and holds no secret."""
 
     def __init__(self, code: str, text: str) -> None:
         self.code, self.text = code, text
@@ -81,7 +82,7 @@ class _Master:
         self.key = _checked(key)
         self.id = _derive(key, b"wagateway/key-id")[:_ID]
         self.fingerprint = _derive(key, b"wagateway/fingerprint")[:8].hex()
-        self.aead = {kind: AESGCM(_derive(key, b"wagateway/" + kind)) for kind in (b"value", b"wrap")}
+        self.aead = AESGCM(_derive(key, b"wagateway/wrap"))
 
     def check(self, salt: bytes) -> bytes:
         return _derive(self.key, b"wagateway/check", salt)[:_CHECK]
@@ -152,10 +153,6 @@ class Vault:
         """Whether `check` came from the current key or, during a rotation, from the previous one."""
         return any(self._made(check, master) for master in self._masters())
 
-    def is_current(self, check: bytes) -> bool:
-        """False when the check value is still the previous key's: write a new one."""
-        return self._made(check, self._current)
-
     @staticmethod
     def _made(check: bytes, master: _Master) -> bool:
         if len(check) != 1 + _SALT + _CHECK or check[:1] != _VERSION:
@@ -173,11 +170,23 @@ class Vault:
 
     def wrap(self, data_key: bytes, place: str) -> bytes:
         """65 bytes to store; `place` says whose key it is (`session/ID`)."""
-        return self._seal(b"wrap", _checked(data_key), place)
+        header, nonce = _VERSION + self._current.id, os.urandom(_NONCE)
+        return header + nonce + self._current.aead.encrypt(nonce, _checked(data_key), header + place.encode())
 
     def unwrap(self, wrapped: bytes, place: str) -> bytes:
         """Raises VaultError: wrong_key (another master key's) or damaged."""
-        return self._open(b"wrap", wrapped, place)
+        start = 1 + _ID
+        if len(wrapped) < start + _NONCE + _TAG or wrapped[:1] != _VERSION:
+            raise VaultError("damaged", f"{place}: not a wrapped key this version knows")
+        header = wrapped[:start]
+        master = next((m for m in self._masters() if m.id == header[1:]), None)
+        if master is None:
+            raise VaultError("wrong_key", f"{place}: wrapped with another master key than the one given")
+        try:
+            nonce, body = wrapped[start : start + _NONCE], wrapped[start + _NONCE :]
+            return master.aead.decrypt(nonce, body, header + place.encode())
+        except InvalidTag:
+            raise VaultError("damaged", f"{place}: the wrapped key does not open; it was changed or moved") from None
 
     def open_envelope(self, wrapped: bytes, place: str) -> Sealer:
         return Sealer(self.unwrap(wrapped, place))
@@ -189,33 +198,6 @@ class Vault:
 
     def needs_rewrap(self, wrapped: bytes) -> bool:
         return wrapped[1 : 1 + _ID] != self._current.id
-
-    # -- small values sealed by the master key's own sub-key
-
-    def seal(self, plain: bytes, place: str) -> bytes:
-        return self._seal(b"value", plain, place)
-
-    def open(self, sealed: bytes, place: str) -> bytes:
-        """Raises VaultError: wrong_key or damaged."""
-        return self._open(b"value", sealed, place)
-
-    def _seal(self, kind: bytes, plain: bytes, place: str) -> bytes:
-        header, nonce = _VERSION + self._current.id, os.urandom(_NONCE)
-        return header + nonce + self._current.aead[kind].encrypt(nonce, plain, header + place.encode())
-
-    def _open(self, kind: bytes, sealed: bytes, place: str) -> bytes:
-        start = 1 + _ID
-        if len(sealed) < start + _NONCE + _TAG or sealed[:1] != _VERSION:
-            raise VaultError("damaged", f"{place}: not a sealed value this version knows")
-        header = sealed[:start]
-        master = next((m for m in self._masters() if m.id == header[1:]), None)
-        if master is None:
-            raise VaultError("wrong_key", f"{place}: sealed with another master key than the one given")
-        try:
-            nonce, body = sealed[start : start + _NONCE], sealed[start + _NONCE :]
-            return master.aead[kind].decrypt(nonce, body, header + place.encode())
-        except InvalidTag:
-            raise VaultError("damaged", f"{place}: the sealed value does not open; it was changed or moved") from None
 
     # -- rotation
 
@@ -252,7 +234,7 @@ class Vault:
             for draft in self.source.parent.glob(f".{self.source.name}*"):
                 if _DRAFT.fullmatch(draft.name):
                     draft.unlink(missing_ok=True)
-            _sync_folder(self.source.parent)
+            sync_folder(self.source.parent)
         return Vault(self._current.key, source=self.source)
 
     @classmethod
@@ -410,14 +392,14 @@ def _create(path: Path, key: bytes) -> bool:
         return False
     finally:
         draft.unlink()
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
     return True
 
 
 def _replace(path: Path, content: bytes) -> None:
     draft = _draft(path, content)
     draft.replace(path)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def _draft(path: Path, content: bytes) -> Path:
@@ -429,11 +411,3 @@ def _draft(path: Path, content: bytes) -> Path:
     finally:
         os.close(fd)
     return draft
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
 
 from gateway.store.database import Database, Row, Transaction
 from gateway.store.vault import Sealer
@@ -179,12 +178,6 @@ class Webhooks:
             "UPDATE deliveries SET status = 'waiting', attempts = 0, next_at = ? WHERE webhook_id IN (SELECT id FROM webhooks "
             "WHERE owner = ?) AND id = coalesce(?, id) AND status = coalesce(?, status) AND webhook_id = coalesce(?, webhook_id)",
             at, owner, id, status, webhook_id)
-
-    async def backlog(self) -> dict[str, Any]:
-        row = await self._database.one("SELECT sum(status = 'waiting') AS waiting, sum(status = 'parked') AS parked "
-                                       "FROM deliveries")
-        assert row is not None
-        return {"waiting": row["waiting"] or 0, "parked": row["parked"] or 0}
 
     async def counts(self, owner: str) -> dict[str, dict[str, int]]:
         """By webhook and status, of what is not delivered."""

@@ -46,7 +46,7 @@ async def test_a_backup_is_private_whole_and_opens_with_its_key_only(tmp_path: P
     assert sorted(manifest.files) == ["gateway.db", "vault.check"]
     assert not (tmp_path / "state" / "backup.tmp").exists()
     with pytest.raises(VaultError, match="another master key"):
-        backup.read_manifest(target, Vault(bytes(reversed(KEY))))
+        backup.unpack(target, tmp_path / "none", Vault(bytes(reversed(KEY))))
     with pytest.raises(GatewayError, match="not overwritten"):
         await make(tmp_path / "state", target)
 

@@ -70,7 +70,7 @@ async def test_a_message_that_meets_the_deletion_is_settled_or_refused(running: 
     deleted, *answers = await asyncio.gather(running.client.delete(f"/api/v1/sessions/{id_}"), *sends)
     assert deleted.status == 200
     assert {answer.status for answer in answers} <= {202, 404, 409}
-    assert await running.gateway.store.messages.undone() == []
+    assert await running.gateway.store.messages.queue(id_) == []
 
 
 async def test_a_deletion_that_a_crash_cut_off_settles_what_waited(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ async def test_a_deletion_that_a_crash_cut_off_settles_what_waited(tmp_path: Pat
             await running.gateway.store.sessions.update(tx, id_, wrapped_key=None)
     async with run_gateway(tmp_path / "s") as running:
         assert running.gateway.sessions.live() == []
-        assert await running.gateway.store.messages.undone() == []
+        assert await running.gateway.store.messages.queue(id_) == []
 
 
 async def test_a_session_that_cannot_be_made_leaves_nothing_behind(running: Running) -> None:

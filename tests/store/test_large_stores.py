@@ -16,7 +16,6 @@ ALL_THE_TIME = {
     "knows_chat": (messages._KNOWN_CHAT, ("o", "s", "c")),
     "keep_early_receipt": (messages._KEEP_EARLY, ("s", "3EB0", "read", 0, "s")),
     "late": (messages._LATE, (0,)),
-    "depth": (messages._DEPTH, ()),
     "overdue": (messages._OVERDUE, (0,)),
     "forget": (messages._FORGET, (0,)),
     "forget events": (journal._FORGET, (0,)),

@@ -74,10 +74,7 @@ async def test_the_queue_is_in_the_order_accepted_and_has_only_what_is_not_settl
         await store.messages.set_stage(tx, "m4", "waiting", not_before=1500.0)
     assert [m.id for m in await store.messages.queue("s")] == ["m0", "m4"]
     assert [m.id for m in await store.messages.queue("s", 1)] == ["m0"]
-    assert [m.id for m in await store.messages.undone()] == ["m0", "m3", "m4"]
     assert (await get(store, "m4")).not_before == 1500.0
-    depth = {(row["session_id"], row["stage"]): (row["n"], row["oldest"]) for row in await store.messages.depth()}
-    assert depth == {("s", "queued"): (1, 1000.0), ("s", "waiting"): (1, 1000.0), ("t", "queued"): (1, 1000.0)}
 
 
 async def test_handing_over_is_written_down_with_its_secret_and_taken_back_by_requeue(store):

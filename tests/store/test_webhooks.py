@@ -193,11 +193,9 @@ async def test_deliveries_are_paged_newest_first_and_stay_in_place_while_more_ar
 
 
 async def test_counts_are_of_what_is_not_delivered(store):
-    assert await store.webhooks.backlog() == {"waiting": 0, "parked": 0}
     a, b, c = await deliver(store, await make(store), "a", "b", "c")
     await tried(store, a, "delivered")
     await tried(store, b, "parked", NEVER)
-    assert await store.webhooks.backlog() == {"waiting": 1, "parked": 1}
     assert await store.webhooks.counts("o") == {"w": {"waiting": 1, "parked": 1}}
     assert await store.webhooks.counts("p") == {}
     assert c.status == "waiting"
