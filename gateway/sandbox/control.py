@@ -289,6 +289,8 @@ class Control:
         query = request.query
         after, kind, wanted = int(query.get("after", "0")), query.get("kind", ""), int(query.get("count", "1"))
         device = self._world.people.device(query["device"]) if "device" in query else None
+        if "device" in query and device is None:
+            raise Refused(404, "no_device", "no such linked device")
 
         def found() -> list[dict[str, Any]]:
             return [
@@ -378,12 +380,19 @@ class Control:
 
 
 def _seconds(value: Any) -> float:
-    return min(float(value or 0), _LONGEST_WAIT)
+    seconds = float(value or 0)
+    if not seconds >= 0:                # nan too, with which nothing would ever be due
+        raise Refused(400, "bad_request", f"a number of seconds, not {value!r}")
+    return min(seconds, _LONGEST_WAIT)
 
 
 def _delay(value: Any) -> float | None:
     """A behaviour's delay: seconds, or null, false or "off" for never."""
-    return None if value in (None, False, "off") else float(value)
+    if value in (None, False, "off"):
+        return None
+    if not 0 <= float(value) <= faults.LONGEST:
+        raise Refused(400, "bad_request", f"a delay of seconds, not {value!r}")
+    return float(value)
 
 
 def _device(device: LinkedDevice) -> dict[str, Any]:

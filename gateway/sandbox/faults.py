@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,46 @@ KINDS: dict[str, str] = {
     "decrypt": "recipients fail to decrypt and ask for a retry",
     "iq": "requests: mode hold, error (code) or delay (seconds); xmlns chooses which",
 }
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _seconds(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LONGEST
+
+
+def _one_of(*names: str) -> Callable[[Any], bool]:
+    return lambda value: value in names
+
+
+LONGEST = 86_400.0              # seconds; also keeps nan and inf out of the loop's clock
+_ANSWER: dict[str, Callable[[Any], bool]] = {"status": _whole, "seconds": _seconds}
+_OPTIONS: dict[str, dict[str, Callable[[Any], bool]]] = {
+    "ack": {"mode": _one_of("hold", "delay", "error"), "seconds": _seconds, "code": _whole,
+            "deliver": lambda value: isinstance(value, bool), "chats": _one_of("new", "known")},
+    "upload": _ANSWER,
+    "download": _ANSWER,
+    "login": {"reason": _whole, "code": _whole, "expire": _whole},
+    "connect": {"mode": _one_of("refuse", "mute")},
+    "pairing": {"mode": _one_of("passkey", "passkey-at-start", "outdated", "no-multidevice", "code-refused"), "code": _whole},
+    "receipt": {"mode": _one_of("drop"), "seconds": _seconds, "type": _one_of("delivered", "read", "played")},
+    "decrypt": {},
+    "iq": {"mode": _one_of("hold", "error", "delay"), "code": _whole, "seconds": _seconds,
+           "xmlns": lambda value: isinstance(value, str)},
+}
+
+
+def _check(kind: str, options: Mapping[str, Any]) -> None:
+    """A misspelt rule would break nothing, and its test would pass. Raises ValueError."""
+    if kind not in KINDS:
+        raise ValueError(f"unknown fault {kind!r}; known: {', '.join(KINDS)}")
+    for name, value in options.items():
+        good = _OPTIONS[kind].get(name)
+        if good is None or not good(value):
+            what = f"there is no {name}" if good is None else f"{name} cannot be {value!r}"
+            raise ValueError(f"{kind}: {what}. {KINDS[kind]}")
 
 
 @dataclass(slots=True)
@@ -61,9 +101,10 @@ class Faults:
     def add(
         self, kind: str, *, device: str | None = None, to: str | None = None, times: int | None = None, **options: Any
     ) -> Fault:
-        """Put a rule in force. Raises ValueError for an unknown kind."""
-        if kind not in KINDS:
-            raise ValueError(f"unknown fault {kind!r}; known: {', '.join(KINDS)}")
+        """Put a rule in force. Raises ValueError for an unknown kind or option."""
+        _check(kind, options)
+        if times is not None and not _whole(times):
+            raise ValueError(f"times is a whole number, not {times!r}")
         rule = Fault(next(self._ids), kind, _plain(device), _plain(to), times, options)
         self._rules.append(rule)
         return rule
@@ -96,6 +137,8 @@ class Faults:
 
 
 def _plain(name: str | None) -> str | None:
+    if name is not None and not isinstance(name, str):
+        raise ValueError(f"a number or a device is a string, not {name!r}")
     return name.strip().lstrip("+") if name else None
 
 

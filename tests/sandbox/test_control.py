@@ -169,6 +169,12 @@ async def test_what_cannot_be_done_is_refused_with_a_reason(control: Client) -> 
         ("POST", "/devices/15550001111/dance", "{}"): (404, "no_action"),
         ("GET", "/messages/unknown", "null"): (404, "no_message"),
         ("GET", "/nowhere", "null"): (404, "http"),
+        ("GET", "/events?device=nobody", "null"): (404, "no_device"),
+        ("GET", "/events?wait=nan", "null"): (400, "bad_request"),
+        ("GET", "/messages?wait=-1", "null"): (400, "bad_request"),
+        ("POST", "/contacts", '{"number": "15550002222", "deliver": NaN}'): (400, "bad_request"),
+        ("POST", "/contacts", '{"number": "15550002222", "read": -5}'): (400, "bad_request"),
+        ("POST", "/faults", '{"kind": "ack", "mode": "hodl"}'): (400, "bad_request"),
     }
     for (method, path, body), (status, code) in refusals.items():
         answered, answer = await control(method, path, json.loads(body))

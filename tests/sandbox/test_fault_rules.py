@@ -21,3 +21,19 @@ def test_a_fault_applies_to_whom_it_names_as_often_as_it_says() -> None:
     assert len(faults.describe()) == 1
     with pytest.raises(ValueError, match="unknown fault"):
         faults.add("weather")
+
+
+@pytest.mark.parametrize(("rule", "says"), [
+    ({"kind": "ack", "mode": "hodl"}, "ack: mode cannot be 'hodl'. after a sent message: mode hold"),
+    ({"kind": "ack", "tmies": 1}, "ack: there is no tmies"),
+    ({"kind": "ack", "times": "1"}, "times is a whole number"),
+    ({"kind": "ack", "device": 15550001111}, "a number or a device is a string"),
+    ({"kind": "upload", "seconds": float("nan")}, "upload: seconds cannot be nan"),
+    ({"kind": "upload", "status": "500"}, "upload: status cannot be '500'"),
+    ({"kind": "receipt", "type": "seen"}, "receipt: type cannot be 'seen'"),
+    ({"kind": "decrypt", "mode": "drop"}, "decrypt: there is no mode")])
+def test_a_rule_that_would_never_apply_is_refused(rule: dict[str, object], says: str) -> None:
+    faults = Faults()
+    with pytest.raises(ValueError, match=says):
+        from_json(faults, rule)
+    assert faults.describe() == []
