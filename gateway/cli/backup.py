@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,9 +27,9 @@ def backup(
 ) -> None:
     """Save everything but the master key into one sealed file, while the daemon runs or not."""
     target = file.expanduser().absolute()
-    if target.exists():
+    if os.path.exists(target):
         leave(FAILED, f"{target} exists already; it is not overwritten")
-    if not target.parent.is_dir():
+    if not os.path.isdir(target.parent):
         leave(FAILED, f"there is no folder {target.parent}")
 
     async def running(daemon: Daemon) -> tuple[int, int]:

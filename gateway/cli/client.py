@@ -15,6 +15,7 @@ from typing import Annotated, Any, TypeVar
 
 import aiohttp
 import typer
+from yarl import URL
 
 from gateway.cli.exits import FAILED, REFUSED, UNREACHABLE, USAGE, leave, read_settings
 from gateway.cli.hints import HINTS
@@ -50,6 +51,12 @@ def where(url: str | None, key: str | None, config: Path | None) -> Where:
         return Where("http://localhost", url.removeprefix("unix:"), key)
     if not url.startswith(("http://", "https://")):
         leave(USAGE, f"--url must begin with http://, https:// or unix:, not {url!r}")
+    try:
+        whole = bool(URL(url).host)
+    except ValueError:
+        whole = False
+    if not whole:
+        leave(USAGE, f"--url is no address: {url!r}; http://127.0.0.1:8080 is one")
     return Where(url.rstrip("/"), None, key)
 
 
@@ -152,8 +159,11 @@ def _why(error: Exception) -> str:
     """`Connection refused`; asyncio and aiohttp wrap that into how they got there."""
     if isinstance(error, TimeoutError):
         return "no answer in time"
-    number = getattr(error, "errno", None)
-    return os.strerror(number) if isinstance(number, int) and number > 0 else str(error) or type(error).__name__
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    number = getattr(cause, "errno", None)
+    if isinstance(number, int) and number > 0:
+        return os.strerror(number)
+    return getattr(cause, "strerror", None) or str(error) or type(error).__name__
 
 
 async def frames(content: aiohttp.StreamReader) -> AsyncIterator[tuple[str, str, dict[str, Any]]]:

@@ -7,6 +7,7 @@ key, which nobody ever sees, uses it for this one command, and removes it.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -96,7 +97,7 @@ def _held(settings: Settings) -> Iterator[None]:
     from gateway.daemon import state_folder
     from gateway.store.backup import finish_restore
 
-    if not settings.state.is_dir():
+    if not os.path.isdir(settings.state):           # also no, where another user's folder is in the way
         leave(FAILED, f"there is no state folder {settings.state}: is it another user's, or in another place (--config)?")
     with state_folder(settings.state) as state:
         finish_restore(state)
