@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import signal
 import sys
 
 import typer
 
 from gateway import log
-from gateway.cli.exits import FAILED, ConfigOption, leave, plainly, read_settings
+from gateway.cli.exits import FAILED, USAGE, ConfigOption, leave, plainly, read_settings
 from gateway.cli.starting import leave_at_once
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+LEAST_DESCRIPTORS = 64      # the daemon's own, and some for clients; a session needs three more
 
 
 def add_to(app: typer.Typer) -> None:
@@ -25,6 +27,10 @@ def serve(config: ConfigOption = None) -> None:
     signal.signal(signal.SIGTERM, leave_at_once)        # also where `serve` is not the first word
     settings = read_settings(config)
     log.configure(settings.log.level, settings.log.format)
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if 0 <= most < LEAST_DESCRIPTORS:
+        leave(USAGE, f"this process may open only {most} files, and needs at least {LEAST_DESCRIPTORS}: raise `ulimit -n` "
+                     "(LimitNOFILE= under systemd)")
     from gateway.link.library import CoreUnavailable, ensure_environment, guard_stdout
 
     ensure_environment()                # may start this program once more, with what the core reads at its load

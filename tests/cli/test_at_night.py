@@ -38,6 +38,15 @@ def test_a_file_in_the_state_folders_place(tmp_path: Path, command: tuple[str, .
     assert (tmp_path / "file").read_text() == "mine"
 
 
+def test_too_few_descriptors(tmp_path: Path) -> None:
+    env = {**os.environ, "WAGATEWAY_STATE_DIR": str(tmp_path / "state")}
+    done = subprocess.run(["bash", "-c", f"ulimit -n 32; exec {sys.executable} -m gateway serve"], capture_output=True, text=True,
+                          timeout=60, check=False, cwd=ROOT, env=env)
+    assert done.returncode == exits.USAGE
+    assert "only 32 files" in sentence(done.stderr)
+    assert not (tmp_path / "state").exists()
+
+
 @pytest.mark.parametrize("command", [("keys", "list"), ("keys", "revoke", "x")])
 def test_looking_at_keys_makes_no_gateway(tmp_path: Path, command: tuple[str, ...]) -> None:
     code, out, err = wagateway(tmp_path / "state", *command)
