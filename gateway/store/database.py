@@ -14,7 +14,7 @@ import contextvars
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib import resources
@@ -69,6 +69,11 @@ async def _to_the_end(work: Awaitable[Any]) -> asyncio.CancelledError | None:
             cancelled = error
     task.result()
     return cancelled
+
+
+def _vacuum_into(source: Path, target: Path) -> None:
+    with closing(sqlite3.connect(source, timeout=10, isolation_level=None)) as connection:
+        connection.execute("VACUUM INTO ?", (str(target),))
 
 
 def migrations() -> list[tuple[int, str, str]]:
@@ -375,13 +380,12 @@ class Database:
             return list(await self._reader.execute_fetchall(sql, values))
 
     async def backup_into(self, target: Path) -> None:
-        """A consistent copy while running (VACUUM INTO), readable by the owner alone. Raises FileExistsError,
-        GatewayError('storage_unavailable')."""
+        """A consistent copy while running (VACUUM INTO), readable by the owner alone. On a connection of its own: it may take
+        minutes, in which others write. Raises FileExistsError, GatewayError('storage_unavailable')."""
         target.touch(mode=0o600, exist_ok=False)        # SQLite writes into a file that is empty, and keeps its mode
         try:
-            async with self._lock:
-                if cancelled := await _to_the_end(self._writer.execute("VACUUM INTO ?", (str(target),))):
-                    raise cancelled
+            if cancelled := await _to_the_end(asyncio.to_thread(_vacuum_into, self.path, target)):
+                raise cancelled
         except BaseException as error:
             target.unlink(missing_ok=True)
             if _of_storage(error):
