@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass
 from typing import Any
 
@@ -158,8 +157,3 @@ def thumbnail_of(message: Message) -> bytes:
         if message.HasField(name):
             return bytes(getattr(message, name).JPEGThumbnail)
     return b""
-
-
-def to_base64(message: Message) -> str:
-    """The protobuf itself, for what the facts leave out."""
-    return base64.b64encode(message.SerializeToString()).decode()

@@ -13,7 +13,7 @@ import hmac
 import itertools
 import os
 from collections.abc import Hashable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives import hashes, padding
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -320,11 +320,6 @@ class SignalDevice:
     def _keep(self, peer: Hashable, session: SignalSession) -> None:
         others = [other for other in self._sessions.get(peer, ()) if other is not session]
         self._sessions[peer] = [session, *others][:_MOST_SESSIONS]
-
-
-def without_one_time(bundle: PreKeyBundle) -> PreKeyBundle:
-    """The bundle of a device whose one-time prekeys have run out."""
-    return replace(bundle, one_time_id=None, one_time_key=None)
 
 
 def pad(plain: bytes) -> bytes:

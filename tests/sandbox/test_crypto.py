@@ -7,6 +7,7 @@ import hmac
 import os
 import random
 import struct
+from dataclasses import replace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -27,7 +28,7 @@ from gateway.sandbox.protobufs import (
     SyncdPatch,
 )
 from gateway.sandbox.sender_keys import SenderKeys
-from gateway.sandbox.signal import SignalDevice, cbc_decrypt, hkdf, next_chain, unpad, without_one_time
+from gateway.sandbox.signal import SignalDevice, cbc_decrypt, hkdf, next_chain, unpad
 from gateway.sandbox.signal_wire import SignalError, read_fields, write_fields
 from gateway.sandbox.trust import NoiseTrust
 
@@ -152,7 +153,7 @@ def test_both_may_begin_at_once() -> None:
 
 def test_a_session_begins_without_a_one_time_prekey_and_not_with_a_forged_signed_one() -> None:
     alice, bob = SignalDevice(), SignalDevice()
-    bundle = without_one_time(bob.bundle())
+    bundle = replace(bob.bundle(), one_time_id=None, one_time_key=None)
     alice.start("bob", bundle)
     assert bob.decrypt("alice", *alice.encrypt("bob", b"hi")) == b"hi"
     forged = type(bundle)(bundle.registration, KeyPair.generate().public, bundle.signed_id, bundle.signed_key, bundle.signature)
