@@ -114,7 +114,7 @@ class NeonizeLink:
                     break
             else:
                 there = True
-                with contextlib.suppress(NotRunning):
+                with contextlib.suppress(NotRunning, RuntimeError):     # or there is no thread to be had
                     there = await in_thread(lambda: session.call("IsConnected"), self._name("look"))
                 missed = 0 if there else missed + 1
         if session is self._session:

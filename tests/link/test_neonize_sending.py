@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from gateway.events import Connected, Disconnected, LoggedOut
+from gateway.events import Connected, ConnectFailed, Disconnected, LinkEvent, LoggedOut
 from gateway.jid import JID, USER
 from gateway.link.base import LinkError, SendError, SessionFile
 from gateway.link.neonize_link import NeonizeLink, Patience
+from gateway.link.threads import in_thread
 from gateway.messages import (
     Audio,
     Document,
@@ -253,3 +255,22 @@ async def test_a_send_that_got_no_thread_does_not_hold_up_the_others(monkeypatch
         with pytest.raises(RuntimeError):
             await link._hand_over(b"1" * 32, lambda: b"")
     assert await link._hand_over(b"2" * 32, lambda: b"sent") == b"sent"
+
+
+async def test_a_look_that_got_no_thread_does_not_end_the_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[LinkEvent] = []
+    link = NeonizeLink(None, None, SessionFile("s", Path("s.db"), bytes(32)), told.append, Patience(look=0.01))     # type: ignore[arg-type]
+    link._session, link._connected, looks = SimpleNamespace(call=lambda function: False), True, 0   # type: ignore[assignment]
+
+    def none_at_first(call: Callable[[], bool], name: str) -> asyncio.Future[bool]:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            raise RuntimeError("can't start new thread")
+        return in_thread(call, name)
+
+    monkeypatch.setattr("gateway.link.neonize_link.in_thread", none_at_first)
+    async with asyncio.timeout(5):
+        await link._watch(link._session)                                # type: ignore[arg-type]
+    assert looks == 3
+    assert told == [ConnectFailed("the connection is gone, and WhatsApp's core does not dial again")]
