@@ -6,11 +6,14 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Annotated, TypeVar
+from urllib.parse import quote
 
 import typer
 
-from gateway.cli.exits import FAILED, ConfigOption, leave, plainly, read_settings
+from gateway.cli.exits import FAILED, UNREACHABLE, ConfigOption, leave, plainly, read_settings
+from gateway.cli.operator import with_own_key
 from gateway.cli.tables import print_table
 from gateway.config import Settings
 from gateway.errors import ConfigError
@@ -65,6 +68,17 @@ def _run(settings: Settings, work: Callable[[Keys], Awaitable[T]]) -> T:
         return asyncio.run(run())
 
 
+def _through_the_daemon(settings: Settings, config: Path | None, id_: str) -> None:
+    """It ends the key's event streams as well, which would else be read on. One that does not answer hinders nothing."""
+    try:
+        with_own_key(settings, config, lambda daemon: daemon.ask("DELETE", f"/api/v1/keys/{quote(id_, safe='')}"))
+    except typer.Exit as error:
+        if error.exit_code != UNREACHABLE:
+            raise
+        _run(settings, lambda keys: keys.revoke(id_))
+        typer.echo("The key is revoked, but its open event streams end only with the daemon: restart it.", err=True)
+
+
 @app.command("create")
 def create(
     name: Annotated[str, typer.Argument(help="What the key is for.")],
@@ -105,7 +119,14 @@ def _day(at: float | None) -> str:
 @app.command("revoke")
 def revoke(id: Annotated[str, typer.Argument(help="The key's id, from `keys list`.")], config: ConfigOption = None) -> None:
     """Revoke a key: from now on it is refused."""
+    from gateway.daemon import AlreadyRunning, state_folder
+
     settings = read_settings(config)
     _known(settings)
-    _run(settings, lambda keys: keys.revoke(id))
+    with plainly():
+        try:
+            with state_folder(settings.state):
+                _run(settings, lambda keys: keys.revoke(id))
+        except AlreadyRunning:
+            _through_the_daemon(settings, config, id)
     print(f"revoked {id}")

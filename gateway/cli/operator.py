@@ -83,7 +83,7 @@ def operate(url: str | None, key: str | None, config: Path | None, running: Call
             except AlreadyRunning:
                 pass
             if not key:
-                return _with_own_key(settings, config, running)
+                return with_own_key(settings, config, running)
     result: T = run(where(url, key, config), running)
     return result
 
@@ -104,7 +104,8 @@ def _held(settings: Settings) -> Iterator[None]:
         yield
 
 
-def _with_own_key(settings: Settings, config: Path | None, work: Callable[[Daemon], Awaitable[T]]) -> T:
+def with_own_key(settings: Settings, config: Path | None, work: Callable[[Daemon], Awaitable[T]]) -> T:
+    """What the running daemon answers to an admin key that is made for this and removed afterwards."""
     async def make() -> tuple[str, str]:
         async with Database(settings.state / DATABASE) as database, database.transaction() as tx:
             key, text = await Keys(database).create(tx, name="the command line", scope="admin", plan="unlimited", at=time.time())

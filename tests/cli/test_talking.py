@@ -168,6 +168,20 @@ async def test_failures_are_one_sentence_and_an_exit_code(world: World) -> None:
     assert code == exits.TIMED_OUT and "it goes on" in err
 
 
+async def test_a_key_that_is_revoked_reads_on_no_stream(world: World) -> None:
+    _, out, _ = await command(world, "keys", "create", "leaked", "--json")
+    leaked = json.loads(out)
+    async with Terminal(world, "events", "--follow", "--since", "0", "--key", leaked["key"]) as terminal:
+        await asyncio.sleep(3)                      # it reads; there is nothing yet that it would show
+        assert terminal.process.returncode is None
+        assert await command(world, "keys", "revoke", leaked["id"]) == (0, f"revoked {leaked['id']}\n", "")
+        assert await terminal.ends(10) == exits.REFUSED
+    code, _, err = await command(world, "keys", "revoke", leaked["id"])
+    assert code == exits.REFUSED and "There is no valid key of that id" in err
+    code, out, _ = await command(world, "keys", "list", "--json")
+    assert "the command line" not in out
+
+
 async def test_the_unix_socket_serves_as_well(tmp_path: Path) -> None:
     path = tmp_path / "s.sock"
     async with open_world(tmp_path / "w", WAGATEWAY_SERVER_UNIX_SOCKET=str(path)) as it:
