@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1] / "gateway"
-WORDS = {"errors", "jid", "messages", "events", "states", "times"}
+WORDS = {"errors", "jid", "messages", "events", "states", "times", "cancelling"}
 MAY_IMPORT = {
     "words": {"words"},
     "config": {"words"},

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from gateway import events
+from gateway.cancelling import to_the_end
 from gateway.errors import GatewayError
 from gateway.link.base import Generations, Link, LinkError, SessionFile, StoreDamaged
 from gateway.services.pacing import Pace
@@ -91,19 +92,25 @@ class Holder:
                 tasks[:] = [task for task in tasks if not self._ended(task)]
         finally:
             self._standing.usable.clear()
-            sender.disconnected()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            self.link = self.sender = self._inbox = None
-            try:
-                async with asyncio.timeout(CLOSE_SECONDS):
-                    await asyncio.shield(link.close())
-            except TimeoutError:
-                self._log.error("link_did_not_close")
-            except Exception:
-                self._log.exception("link_did_not_close")
-            await self._store_left(in_hand, inbox)
+            # Whoever ends us meanwhile waits too: the session's file is not opened again before it is closed.
+            if cancelled := await to_the_end(self._close(link, sender, tasks, in_hand, inbox)):
+                raise cancelled
+
+    async def _close(self, link: Link, sender: Sender, tasks: list[asyncio.Task[None]], in_hand: events.LinkEvent | None,
+                     inbox: asyncio.Queue[events.LinkEvent]) -> None:
+        sender.disconnected()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self.link = self.sender = self._inbox = None
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await asyncio.shield(link.close())
+        except TimeoutError:
+            self._log.error("link_did_not_close")
+        except Exception:
+            self._log.exception("link_did_not_close")
+        await self._store_left(in_hand, inbox)
 
     async def _store_left(self, in_hand: events.LinkEvent | None, inbox: asyncio.Queue[events.LinkEvent]) -> None:
         """What had arrived before the end is not lost, nor what was being stored when somebody ended it."""

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from gateway import events
+from gateway.cancelling import to_the_end
 from gateway.jid import shorten
 from gateway.services.standing import Standing
 from gateway.services.storing import until_stored
@@ -63,7 +64,8 @@ class Pairer:
                         return event
         finally:
             self.qr = self.code = None
-            await asyncio.shield(pairing.close())
+            if cancelled := await to_the_end(pairing.close()):      # before the next attempt takes the file
+                raise cancelled
         return events.PairingEnded("core_failed", "the attempt ended without a word")
 
     async def _show(self, type: str, code: events.QrCode | events.PairingCode, reason: str | None) -> None:

@@ -13,7 +13,7 @@ import asyncio
 import contextvars
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +23,7 @@ from typing import Any, Protocol, TypeVar
 
 import aiosqlite
 
+from gateway.cancelling import to_the_end
 from gateway.errors import GatewayError
 
 Row = sqlite3.Row
@@ -55,20 +56,6 @@ def _of_the_store(what: str) -> Iterator[None]:
         if _of_storage(error):
             raise GatewayError("storage_unavailable", f"The gateway's store cannot be {what}: {error}.") from error
         raise
-
-
-async def _to_the_end(work: Awaitable[Any]) -> asyncio.CancelledError | None:
-    """Awaits `work` even if we are cancelled: what was queued to SQLite's thread happens anyway, and its outcome must be
-    known. The cancellation that came meanwhile is returned; the work's own exception is raised."""
-    task = asyncio.ensure_future(work)
-    cancelled = None
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError as error:
-            cancelled = error
-    task.result()
-    return cancelled
 
 
 def _vacuum_into(source: Path, target: Path) -> None:
@@ -309,14 +296,14 @@ class Database:
         async with self._lock:
             tx = Transaction(_FromAfar(self._writer))
             try:
-                if cancelled := await _to_the_end(self._writer.execute("BEGIN IMMEDIATE")):
+                if cancelled := await to_the_end(self._writer.execute("BEGIN IMMEDIATE")):
                     raise cancelled
                 yield tx
                 started = time.perf_counter()
-                cancelled = await _to_the_end(self._writer.execute("COMMIT"))
+                cancelled = await to_the_end(self._writer.execute("COMMIT"))
                 self.commit_seconds(time.perf_counter() - started)
             except BaseException as error:
-                if late := await _to_the_end(self._roll_back()):
+                if late := await to_the_end(self._roll_back()):
                     raise late from error
                 if _of_storage(error):
                     raise GatewayError("storage_unavailable", f"The gateway's store cannot be written: {error}.") from error
@@ -343,7 +330,7 @@ class Database:
                 self._waiting.remove(waiting)
             else:
                 with suppress(Exception):
-                    await _to_the_end(waiting.done)
+                    await to_the_end(waiting.done)
             raise
 
     async def _commit_waiting(self) -> None:
@@ -353,7 +340,7 @@ class Database:
                     works, self._waiting = self._waiting[:SHARE], self._waiting[SHARE:]
                     writing = asyncio.ensure_future(self._writer.run(partial(_write_together, works=works)))
                     try:
-                        await _to_the_end(writing)
+                        await to_the_end(writing)
                         self.commit_seconds(writing.result())
                     except Exception as error:
                         for waiting in works:
@@ -384,7 +371,7 @@ class Database:
         minutes, in which others write. Raises FileExistsError, GatewayError('storage_unavailable')."""
         target.touch(mode=0o600, exist_ok=False)        # SQLite writes into a file that is empty, and keeps its mode
         try:
-            if cancelled := await _to_the_end(asyncio.to_thread(_vacuum_into, self.path, target)):
+            if cancelled := await to_the_end(asyncio.to_thread(_vacuum_into, self.path, target)):
                 raise cancelled
         except BaseException as error:
             target.unlink(missing_ok=True)
@@ -397,7 +384,7 @@ class Database:
         GatewayError('storage_unavailable')."""
         async with self._lock:
             with _of_the_store("written"):
-                if cancelled := await _to_the_end(self._writer.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")):
+                if cancelled := await to_the_end(self._writer.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")):
                     raise cancelled
 
     async def integrity(self) -> list[str]:

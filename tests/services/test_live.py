@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import GatewayError
-from gateway.events import Connected, ConnectFailed, MessageArrived, TemporaryBan
+from gateway.events import Connected, ConnectFailed, LoginRefused, MessageArrived, TemporaryBan
 from gateway.jid import JID
 from gateway.link.base import SessionFile
 from gateway.messages import MessageKey, Received
@@ -208,3 +208,49 @@ async def test_a_clock_that_jumps_while_whatsapp_is_out_of_reach_does_not_give_t
     running.links.pairings[0].end("no_network_pairing", "no route")
     await until(lambda: len(running.links.pairings) == 2 or live.state.is_terminal)
     assert live.state.status.value == "pending"
+
+
+async def test_a_session_is_not_opened_again_before_its_last_link_has_closed(
+        running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The phone's owner presses Connect in the very moment in which the link comes to its end."""
+    id_, link = await running.linked()
+    live, = running.gateway.sessions.live()
+    closing, closed = asyncio.Event(), asyncio.Event()
+
+    async def close() -> None:
+        closing.set()
+        await closed.wait()
+
+    monkeypatch.setattr(link, "close", close)
+    link.emit(LoginRefused("client_outdated"))
+    await closing.wait()
+    asked = asyncio.create_task(running.client.post(f"/api/v1/sessions/{id_}/connect"))
+    await until(lambda: live._switching.locked())
+    assert not (await asyncio.wait({asked}, timeout=0.2))[0]
+    assert len(running.links.links) == 1
+    closed.set()
+    assert (await asked).status == 200
+    await until(live.usable.is_set)
+    assert len(running.links.links) == 2
+
+
+async def test_an_attempt_to_link_is_not_followed_by_the_next_before_it_has_closed(
+        running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = (await running.client.post("/api/v1/sessions", {"session_key": "a"})).body
+    await until(lambda: running.links.pairings)
+    first = running.links.pairing(made["id"])
+    closing, closed = asyncio.Event(), asyncio.Event()
+
+    async def close() -> None:
+        closing.set()
+        await closed.wait()
+
+    monkeypatch.setattr(first, "close", close)
+    first.end("qr_expired")
+    await closing.wait()
+    asked = asyncio.create_task(running.client.post(f"/api/v1/sessions/{made['id']}/relink"))
+    assert not (await asyncio.wait({asked}, timeout=0.2))[0]
+    assert len(running.links.pairings) == 1
+    closed.set()
+    assert (await asked).status == 200
+    await until(lambda: len(running.links.pairings) == 2)
