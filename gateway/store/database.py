@@ -22,13 +22,17 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import aiosqlite
+import structlog
 
 from gateway.cancelling import to_the_end
 from gateway.errors import GatewayError
 
+log = structlog.get_logger("gateway.store")
+
 Row = sqlite3.Row
 T = TypeVar("T")
 SHARE = 64              # works that share a commit at most: the first of them waits for the last
+TELL_EVERY_SECONDS = 60.0       # of a disk that is full, in the log; who asked for the write is told each time
 
 
 class StoreTooNew(Exception):
@@ -227,6 +231,7 @@ class Database:
         self._lock = asyncio.Lock()
         self._waiting: list[_Waiting] = []
         self._committer: asyncio.Task[None] | None = None
+        self._told = float("-inf")              # monotonic
 
     async def __aenter__(self) -> Database:
         self.path.touch(mode=0o600, exist_ok=True)
@@ -306,6 +311,7 @@ class Database:
                 if late := await to_the_end(self._roll_back()):
                     raise late from error
                 if _of_storage(error):
+                    self._tell_trouble(error)
                     raise GatewayError("storage_unavailable", f"The gateway's store cannot be written: {error}.") from error
                 raise
         for callback in tx.callbacks:
@@ -346,9 +352,17 @@ class Database:
                         for waiting in works:
                             waiting.error = error
                 for waiting in works:
+                    if waiting.error is not None and _of_storage(waiting.error):
+                        self._tell_trouble(waiting.error)
                     _tell(waiting)
         finally:
             self._committer = None
+
+    def _tell_trouble(self, error: BaseException) -> None:
+        now = time.monotonic()
+        if now - self._told > TELL_EVERY_SECONDS:
+            self._told = now
+            log.error("store_not_writable", file=str(self.path), error=str(error))
 
     async def _roll_back(self) -> None:
         try:

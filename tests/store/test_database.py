@@ -5,6 +5,7 @@ import sqlite3
 import threading
 
 import pytest
+import structlog
 
 from gateway.errors import GatewayError
 from gateway.store import database as module
@@ -429,6 +430,23 @@ async def test_a_full_disk_is_storage_unavailable_and_nothing_of_the_transaction
     async with database.transaction() as tx:
         await tx.execute(META, "large", bytes(1 << 20))
     assert await names(database) == ["large"]
+
+
+async def test_a_full_disk_is_in_the_log_once_a_minute(database, monkeypatch):
+    async def large(tx):
+        await tx.execute(META, "large", bytes(1 << 20))
+
+    await database._writer.execute("PRAGMA max_page_count = 60")
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(3):
+            with pytest.raises(GatewayError):
+                await database.write(large)
+        monkeypatch.setattr(module, "TELL_EVERY_SECONDS", 0.0)
+        with pytest.raises(GatewayError):
+            async with database.transaction() as tx:
+                await large(tx)
+    told = [(line["event"], line["log_level"], "full" in line["error"]) for line in lines]
+    assert told == [("store_not_writable", "error", True)] * 2
 
 
 async def test_a_database_somebody_else_holds_is_storage_unavailable_after_a_while(database):
