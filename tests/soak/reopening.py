@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from gateway.services.memory import ARENAS
 from tests.link.real import real_stage
 from tests.machine import machine
 from tests.soak import costs
@@ -23,13 +24,14 @@ WARM = 20                       # openings that are not counted: pools and arena
 
 
 async def measure(times: int, folder: Path) -> dict[str, Any]:
-    async with real_stage(folder) as stage:
+    async with real_stage(folder, environment={"MALLOC_ARENA_MAX": str(ARENAS)}) as stage:      # as the daemon has it
         await stage.pair()
         pid = stage.remote.process.pid
         samples: list[costs.Sample] = []
         for number in range(times + WARM):
             link, _ = await stage.opened()
             await link.close()
+            await stage.remote.evaluate(f"objects.pop({link.number}) and None")     # the daemon does not keep it either
             samples.append({"opening": number, **costs.quick(pid), **costs.memory(pid)})
             await asyncio.sleep(0.05)
     warm = samples[WARM:]
