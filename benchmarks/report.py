@@ -149,6 +149,8 @@ def _left(run: dict[str, Any]) -> str:
         out += f" {count} more wait at WhatsApp for sessions that had come to an end."
     if lost := run.get("receipts_lost"):
         out += f" {len(lost)} of ours {'is' if len(lost) == 1 else 'are'} told as sent for good: the receipts were lost, or wait, in the same ways."
+    if count := len(run.get("not_repeated", ())):
+        out += f" {count} of ours stayed sent: the recipient asked for {'it' if count == 1 else 'them'} again while the disk was full (see below)."
     return out
 
 
@@ -196,6 +198,8 @@ def reliability() -> str:
         "- WhatsApp's core acknowledges what arrives before the gateway can have stored it. A `kill -9` in between loses that "
         "message, or that receipt of a message of ours; they are counted above. A graceful stop does not, "
         "unless the disk is full and stays it for twelve seconds more.\n"
+        "- While the disk is full the core cannot encrypt a message once more for a recipient that could not read it and asked again: it "
+        "stays `sent`, which is true, and is not `delivered`.\n"
         "- While the disk is full the core cannot store the keys of what arrives, asks the sender five times within a fraction of a "
         "second, and gives up. The message is told as a warning `undecryptable` and stays lost.\n"
         "- A log-out that the daemon could not note down before it was killed is told afterwards as `unknown_logout`.\n"

@@ -65,6 +65,7 @@ class Record:
     disk_full: list[tuple[float, float]] = field(default_factory=list)      # from when to when
     locked: list[tuple[float, float]] = field(default_factory=list)         # the database, by somebody else
     lost_to_kills: list[str] = field(default_factory=list)          # inbound, acknowledged by the core and not stored yet
+    not_repeated: list[str] = field(default_factory=list)           # ours, which the core had no room to encrypt once more
     told_unreadable: list[str] = field(default_factory=list)        # inbound, which the core could not store the keys of
     receipts_lost: set[str] = field(default_factory=set)            # messages of ours whose receipt was, in one of these ways
     left_at_whatsapp: int = 0                                       # inbound, of a session that ended before it fetched them

@@ -11,7 +11,7 @@ from gateway.store.journal import Event
 from tests.fire.arrivals import arrivals, lost_receipt
 from tests.fire.harness import Fire, Record
 from tests.fire.plan import Plan
-from tests.fire.verdict import _doubles, held, may_fail
+from tests.fire.verdict import _doubles, held, may_fail, no_room_to_repeat
 
 KILL = 100.0
 ONE = "in 0.1"
@@ -138,3 +138,11 @@ def test_a_leak_is_found(more: dict[str, float]) -> None:
     for name, extra in more.items():
         scene.record.final[name] += extra
     assert len(held(cast(Fire, scene))) == 1
+
+
+def test_what_the_core_could_not_encrypt_again_is_known_by_its_own_words() -> None:
+    line = ("c09d4a52: Client: Failed to handle retry receipt for 691412345678950@lid/3EB02EED161E48CCF54FFF from 6914…50@lid: "
+            "failed to encrypt message for retry: failed to process prekey bundle: failed to store session with 6914…50_1:0: {}")
+    assert no_room_to_repeat(line.format("database or disk is full"), "3EB02EED161E48CCF54FFF")
+    assert not no_room_to_repeat(line.format("database or disk is full"), "3EB0")
+    assert not no_room_to_repeat(line.format("no such table: whatsmeow_sessions"), "3EB02EED161E48CCF54FFF")

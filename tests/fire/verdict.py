@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import re
 import sqlite3
 import sys
 from collections import Counter, defaultdict
@@ -63,6 +64,7 @@ async def messages(fire: Fire) -> None:
     if len(arrived) != len(records):
         find("the sandbox has two records of one id")
     claimed: dict[str, str] = {}
+    log = fire.world.log.read_text(errors="replace")
     for accepted in fire.record.accepted:
         message = (await fire.world.client.get(f"/api/v1/messages/{accepted.id}")).body
         where = f"{accepted.text} ({accepted.kind}): {_short(message)}"
@@ -81,13 +83,20 @@ async def messages(fire: Fire) -> None:
             if record is not None and record["decrypted"] and not message.get("may_have_been_delivered"):
                 find(f"told as failed, and it arrived: {where}")
         elif message["status"] in ("sent", "delivered", "read", "played"):
-            if record is None or not record["decrypted"]:
+            if message["status"] == "sent" and record is not None and not record["decrypted"] and no_room_to_repeat(log, wa_id):
+                fire.record.not_repeated.append(accepted.text)
+            elif record is None or not record["decrypted"]:
                 find(f"told as {message['status']}, and nobody could read it: {where}")
             elif accepted.kind == "text" and record["text"] != accepted.text:
                 find(f"another text arrived: {record['text']}: {where}")
         else:
             find(f"not settled: {where}")
     _doubles(fire, records, claimed)
+
+
+def no_room_to_repeat(log: str, wa_id: str) -> bool:
+    """The recipient could not read it and asked for it again, just when the disk was full; the core gives that up."""
+    return re.search(rf"Failed to handle retry receipt for \S+/{wa_id} .*database or disk is full", log) is not None
 
 
 def _doubles(fire: Fire, records: list[dict[str, Any]], claimed: dict[str, str]) -> None:
