@@ -513,8 +513,10 @@ class Fire:
 
     async def _is_as_it_stays(self, message: dict[str, Any]) -> bool:
         from tests.fire.arrivals import lost_receipt
+        from tests.fire.verdict import no_room_to_repeat
 
-        if message["status"] == "sent" and verdict.no_room_to_repeat(self.world.log.read_text(errors="replace"), message["whatsapp_id"]):
+        log = self.world.log.read_text(errors="replace")
+        if message["status"] == "sent" and no_room_to_repeat(log, message["whatsapp_id"]):
             return True                                         # nobody could read it: the verdict looks at that
         session = self.sessions.index(message["session"])
         if message["status"] != "sent" or not await lost_receipt(self, session, message):
