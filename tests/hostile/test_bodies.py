@@ -31,6 +31,7 @@ from tests.dialects.conftest import note_ogg  # noqa: F401
 from tests.dialects.test_bad_input import with_key
 from tests.hostile.bodies import Found, ask, requests
 from tests.hostile.parsers import rss_kb
+from tests.link.fake_link import FakePairing
 from tests.running import FAST, Client, Running, run_gateway
 
 GROWTH_MB = 40                  # of this process, test and gateway, over the second half
@@ -46,12 +47,12 @@ def rss_mb() -> int:
 
 async def prepared(running: Running, name: str) -> tuple[Client, list[str]]:
     """A key of a small plan with a linked session, and ids that there are."""
-    running.links.on_pair = lambda pairing: pairing.show_qr()
+    running.links.on_pair = shown
     client = await running.another_client("admin" if name == "native" else "full", plan="small")
     mine = Running(running.gateway, running.links, client, running.key, running.state)
     running.links.on_pair = lambda pairing: None
     session, _ = await mine.linked("default")
-    running.links.on_pair = lambda pairing: pairing.show_qr()
+    running.links.on_pair = shown
     sent = await client.post("/api/v1/messages", {"to": "+237612345678", "message": "x"})
     return client, [session, "default", sent.body["id"], "nobody"]
 
@@ -100,6 +101,12 @@ def real(example: Any, sound: str, session: str) -> Any:
         return sound
     return {"my-session": "default", "ws_0f8fad5bd9cb469fa16570867728950e": f"ws_{uuid.UUID(session).hex}"}.get(example, example) \
         if isinstance(example, str) else example
+
+
+def shown(pairing: FakePairing) -> None:
+    pairing.show_qr()
+    if pairing.phone:
+        pairing.show_code()
 
 
 async def fuzzed(folder: Path, name: str, count: int, seed: int, note: bytes) -> None:
