@@ -26,7 +26,8 @@ def draw(run: dict[str, Any], file: Path) -> None:
         for name, title in (("rss_mb", "MB"), ("threads", "threads"), ("fds", "descriptors"), ("db_mb", "gateway.db, MB"))})
 
 
-def section(run: dict[str, Any] | None, reopening: dict[str, Any] | None, before: dict[str, Any] | None, where: str) -> str:
+def section(run: dict[str, Any] | None, reopening: dict[str, Any] | None, before: dict[str, Any] | None, where: str,
+            crowding: dict[str, Any] | None = None) -> str:
     if run is None:
         return "## Soak\n\nNo soak was run: what there is of that is the curve above.\n"
     done, pairings = run["done"], run["pairings"]
@@ -59,6 +60,8 @@ def section(run: dict[str, Any] | None, reopening: dict[str, Any] | None, before
         _parts(run["trends"]), _whence(run, reopening)]
     if reopening:
         out += ["### Reopening a session\n", _reopening(reopening, before)]
+    if crowding:
+        out += ["### Threads\n", _crowding(crowding)]
     return "\n".join(part for part in out if part)
 
 
@@ -118,3 +121,13 @@ def _reopening(now: dict[str, Any], before: dict[str, Any] | None) -> str:
         + "\n".join(rows)
         + f"\n\nSo a thousand reopenings cost about {now['per_opening']['rss_mb'] * 1000:.0f} MB until the next restart; "
           "`wagateway_core_openings` counts them.\n")
+
+
+def _crowding(run: dict[str, Any]) -> str:
+    rows = [f"| {phase} | {it['most']:g} | {it['last']:g} |" for phase, it in run["threads"].items()]
+    return (
+        "The daemon's own threads are one for each session, two for its database, and small pools. The others are those of Go's runtime: it "
+        "makes one for each call out of Go that waits at the same time, and never ends one, so their number is that of the worst moment "
+        f"there was. `{run['command']}`, ten sessions that exchange a message a second each, alone and beside {run['busy_programs']} busy programs "
+        f"on {run['machine']['cores']} processors (commit {run['machine']['commit']}):\n\n"
+        "| | most threads | at its end |\n|---|---|---|\n" + "\n".join(rows) + "\n")

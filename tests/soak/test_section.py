@@ -42,3 +42,11 @@ def test_growth_and_an_early_end_are_not_hidden() -> None:
 
 def test_no_run_is_told_too() -> None:
     assert "No soak was run" in soak_section.section(None, None, None, "")
+
+
+def test_threads_are_told_by_phase() -> None:
+    crowding = {"command": "python -m tests.soak.crowding", "busy_programs": 4, "machine": {"cores": 2, "commit": "abc"},
+                "threads": {"alone": {"most": 29.0, "last": 28.0}, "crowded, first half": {"most": 37.0, "last": 36.0}}}
+    text = soak_section.section(run(), None, None, "a machine", crowding)
+    assert "| crowded, first half | 37 | 36 |" in text
+    assert "beside 4 busy programs on 2 processors" in text
