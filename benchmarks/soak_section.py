@@ -126,8 +126,8 @@ def _reopening(now: dict[str, Any], before: dict[str, Any] | None) -> str:
 def _crowding(run: dict[str, Any]) -> str:
     rows = [f"| {phase} | {it['most']:g} | {it['last']:g} |" for phase, it in run["threads"].items()]
     return (
-        "The daemon's own threads are one for each session, two for its database, and small pools. The others are those of Go's runtime: it "
-        "makes one for each call out of Go that waits at the same time, and never ends one, so their number is that of the worst moment "
-        f"there was. `{run['command']}`, ten sessions that exchange a message a second each, alone and beside {run['busy_programs']} busy programs "
+        "The daemon's own threads are one for each session, two for its database, small pools, and one for each call of the core while it "
+        "lasts: those are the peaks. The others are those of Go's runtime: it makes one when more calls out of Go wait at the same time than "
+        f"ever before, and keeps it. `{run['command']}`, ten sessions that exchange a message a second each, alone and beside {run['busy_programs']} busy programs "
         f"on {run['machine']['cores']} processors (commit {run['machine']['commit']}):\n\n"
         "| | most threads | at its end |\n|---|---|---|\n" + "\n".join(rows) + "\n")

@@ -1,8 +1,8 @@
 """How many threads the daemon has while others want its processors: `python -m tests.soak.crowding [--minutes 5] [--json FILE]`.
 
-Go's runtime makes a thread for each call out of Go that waits at the same time (for Python, here), and never ends one. So their
-number is that of the worst moment there was; what is looked at is whether it comes to rest. Ten sessions talk and nothing else
-happens: first alone, then beside twice as many busy programs as there are processors, then alone again.
+Each call of the core has a thread while it lasts, and Go's runtime makes one when more calls out of Go wait at the same time than
+ever before, and keeps it; what is looked at is whether their number comes to rest. Ten sessions talk and nothing else happens: first
+alone, then beside twice as many busy programs as there are processors, then alone again.
 """
 
 from __future__ import annotations
