@@ -182,6 +182,12 @@ class Settings:
 # ------------------------------------------------------------------ reading
 
 
+def authority(host: str, port: int) -> str:
+    """As a URL has it (RFC 3986, 3.2): an IPv6 address stands in brackets, whether it was given with them or not."""
+    host = host.strip("[]")
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def load(file: Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
     """Settings of a TOML file (or the defaults) with the environment's overrides. Raises ConfigError."""
     tree: dict[str, Any] = {}

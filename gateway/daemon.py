@@ -32,7 +32,7 @@ from gateway.api import console
 from gateway.api.connections import Door, descriptors_for_clients, protocol
 from gateway.api.health import VERSION
 from gateway.audio.limits import AudioLimits
-from gateway.config import Settings
+from gateway.config import Settings, authority
 from gateway.dialects.mount import described, mount
 from gateway.errors import ConfigError
 from gateway.link.base import Generations, Links
@@ -223,7 +223,6 @@ def listen(settings: Settings) -> list[socket.socket]:
 
 
 def _listen_tcp(host: str, port: int) -> socket.socket:
-    shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     # The protocol is named: asyncio turns Nagle off for no other.
     tcp = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
@@ -231,7 +230,7 @@ def _listen_tcp(host: str, port: int) -> socket.socket:
         tcp.bind((host, port))
     except (OSError, ValueError, TypeError) as error:       # the latter two: the host is no name at all
         tcp.close()
-        raise ConfigError(f"cannot listen on {shown}: {_why_not(error)}") from error
+        raise ConfigError(f"cannot listen on {authority(host, port)}: {_why_not(error)}") from error
     return tcp
 
 
@@ -293,8 +292,7 @@ def http_server(gateway: Gateway) -> uvicorn.Server:
 def url_of(sockets: list[socket.socket]) -> str:
     for s in sockets:
         if s.family in (socket.AF_INET, socket.AF_INET6):
-            host, port = s.getsockname()[:2]
-            return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+            return f"http://{authority(*s.getsockname()[:2])}"
     return f"unix:{sockets[0].getsockname()}"
 
 

@@ -118,3 +118,9 @@ def test_no_text_does_anything_but_load_or_be_refused(tmp_path_factory: pytest.T
     except ConfigError:
         return
     assert valid and dataclasses.is_dataclass(loaded)
+
+
+@pytest.mark.parametrize(("host", "written"), [
+    ("127.0.0.1", "127.0.0.1:80"), ("gateway.local", "gateway.local:80"), ("::1", "[::1]:80"), ("[::1]", "[::1]:80")])
+def test_an_address_is_written_as_urls_have_it(host: str, written: str) -> None:
+    assert config.authority(host, 80) == written

@@ -19,6 +19,7 @@ from yarl import URL
 
 from gateway.cli.exits import FAILED, REFUSED, UNREACHABLE, USAGE, leave, read_settings
 from gateway.cli.hints import HINTS
+from gateway.config import authority
 
 T = TypeVar("T")
 
@@ -43,8 +44,7 @@ def where(url: str | None, key: str | None, config: Path | None) -> Where:
             noted = json.loads((settings.state / "daemon.json").read_text())
             url = f"unix:{noted['socket']}" if noted["url"].startswith("unix:") else str(noted["url"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError):      # none, or what a full disk left of it
-            host = settings.server.host.strip("[]")
-            url = f"http://{f'[{host}]' if ':' in host else host}:{settings.server.port}"
+            url = f"http://{authority(settings.server.host, settings.server.port)}"
     if not key:
         leave(USAGE, "an API key is needed: --key or $WAGATEWAY_API_KEY. Make one with: wagateway keys create NAME")
     if url.startswith("unix:"):

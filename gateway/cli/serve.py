@@ -15,7 +15,7 @@ from gateway.cli.exits import FAILED, USAGE, ConfigOption, leave, plainly, read_
 from gateway.cli.starting import leave_at_once
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-LEAST_DESCRIPTORS = 64      # the daemon's own, and some for clients; a session needs three more
+LEAST_DESCRIPTORS = 64      # the daemon's own, and some for clients; a session needs about six more
 
 
 def add_to(app: typer.Typer) -> None:
