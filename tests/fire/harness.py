@@ -515,11 +515,11 @@ class Fire:
         from tests.fire.arrivals import lost_receipt
         from tests.fire.verdict import no_room_to_repeat
 
-        log = self.world.log.read_text(errors="replace")
-        if message["status"] == "sent" and no_room_to_repeat(log, message["whatsapp_id"]):
+        if message["status"] != "sent":
+            return False
+        if no_room_to_repeat(self.world.log.read_text(errors="replace"), message["whatsapp_id"]):
             return True                                         # nobody could read it: the verdict looks at that
-        session = self.sessions.index(message["session"])
-        if message["status"] != "sent" or not await lost_receipt(self, session, message):
+        if not await lost_receipt(self, self.sessions.index(message["session"]), message):
             return False
         self.record.receipts_lost.add(message["id"])
         return True

@@ -18,7 +18,7 @@ from gateway.services import storing
 from gateway.services.receiving import Receiving
 from gateway.services.standing import Surroundings
 from gateway.store.sessions import Session
-from tests.link.fake_link import FakeLinks
+from tests.link.fake_link import FakeLink, FakeLinks, FakePairing
 from tests.running import FAST, Running, run_gateway, until
 
 FRIEND = JID.parse("237612345678@s.whatsapp.net")
@@ -58,13 +58,18 @@ async def test_a_file_that_does_not_open_ends_the_session_and_not_the_daemon(run
     assert (await running.client.get("/healthz")).status == 200
 
 
+async def ban(running: Running) -> None:
+    """A linked session, for an hour."""
+    _, link = await running.linked()
+    link.emit(TemporaryBan(101, 3600.0, ""))
+    live, = running.gateway.sessions.live()
+    await until(lambda: live.state.status.value == "banned")
+
+
 async def test_a_restart_does_not_dial_into_a_ban(tmp_path: Path) -> None:
     links = FakeLinks()
     async with run_gateway(tmp_path / "s", FAST, links) as running:
-        _, link = await running.linked()
-        link.emit(TemporaryBan(101, 3600.0, ""))
-        live, = running.gateway.sessions.live()
-        await until(lambda: live.state.status.value == "banned")
+        await ban(running)
     async with run_gateway(tmp_path / "s", FAST, links) as running:
         live, = running.gateway.sessions.live()
         await until(lambda: live.state.next_retry is not None)
@@ -76,10 +81,7 @@ async def test_a_restart_does_not_dial_into_a_ban(tmp_path: Path) -> None:
 async def test_a_ban_of_a_future_that_a_clock_took_back_lasts_as_long_as_it_was_to(tmp_path: Path) -> None:
     links = FakeLinks()
     async with run_gateway(tmp_path / "s", FAST, links) as running:
-        _, link = await running.linked()
-        link.emit(TemporaryBan(101, 3600.0, ""))
-        live, = running.gateway.sessions.live()
-        await until(lambda: live.state.status.value == "banned")
+        await ban(running)
         async with running.gateway.store.database.transaction() as tx:
             await tx.execute("UPDATE sessions SET since = since + 1e9, until = until + 1e9")
     async with run_gateway(tmp_path / "s", FAST, links) as running:
@@ -210,18 +212,24 @@ async def test_a_clock_that_jumps_while_whatsapp_is_out_of_reach_does_not_give_t
     assert live.state.status.value == "pending"
 
 
-async def test_a_session_is_not_opened_again_before_its_last_link_has_closed(
-        running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The phone's owner presses Connect in the very moment in which the link comes to its end."""
-    id_, link = await running.linked()
-    live, = running.gateway.sessions.live()
+def slow_to_close(one: FakeLink | FakePairing, monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Event, asyncio.Event]:
+    """(set when its close has begun, to be set for its end)."""
     closing, closed = asyncio.Event(), asyncio.Event()
 
     async def close() -> None:
         closing.set()
         await closed.wait()
 
-    monkeypatch.setattr(link, "close", close)
+    monkeypatch.setattr(one, "close", close)
+    return closing, closed
+
+
+async def test_a_session_is_not_opened_again_before_its_last_link_has_closed(
+        running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The phone's owner presses Connect in the very moment in which the link comes to its end."""
+    id_, link = await running.linked()
+    live, = running.gateway.sessions.live()
+    closing, closed = slow_to_close(link, monkeypatch)
     link.emit(LoginRefused("client_outdated"))
     await closing.wait()
     asked = asyncio.create_task(running.client.post(f"/api/v1/sessions/{id_}/connect"))
@@ -239,13 +247,7 @@ async def test_an_attempt_to_link_is_not_followed_by_the_next_before_it_has_clos
     made = (await running.client.post("/api/v1/sessions", {"session_key": "a"})).body
     await until(lambda: running.links.pairings)
     first = running.links.pairing(made["id"])
-    closing, closed = asyncio.Event(), asyncio.Event()
-
-    async def close() -> None:
-        closing.set()
-        await closed.wait()
-
-    monkeypatch.setattr(first, "close", close)
+    closing, closed = slow_to_close(first, monkeypatch)
     first.end("qr_expired")
     await closing.wait()
     asked = asyncio.create_task(running.client.post(f"/api/v1/sessions/{made['id']}/relink"))

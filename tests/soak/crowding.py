@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from tests.machine import machine
-from tests.soak import plan
 from tests.soak.life import soak
 
 EVERY_SECONDS = 2.0
@@ -26,10 +25,9 @@ FIRST = ("nice", "-n", "-10") if os.geteuid() == 0 else ()     # the others go b
 
 
 async def measure(minutes: float, folder: Path) -> dict[str, Any]:
-    plan.draw = lambda seed, sessions, seconds: []
     busy = 2 * (os.cpu_count() or 1)
     phases: dict[str, list[float]] = {"alone": [], "crowded, first half": [], "crowded, second half": [], "alone again": []}
-    async with soak(folder, seed=SEED, sessions=10, seconds=minutes * 240, gap=1.0) as it:
+    async with soak(folder, seed=SEED, sessions=10, seconds=minutes * 240, gap=1.0, calm=True) as it:
         running = asyncio.create_task(it.run())
         while not it.samples:
             await asyncio.sleep(0.1)
