@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import plot
-from tests.soak.judge import MB_PER_OPENING, WARM_UP, slope, warm
+from tests.soak.judge import MB_PER_OPENING, slope, warm
+from tests.soak.plan import WARM_UP
 
 A_DAY = 20                  # messages that a session sends on a day, to say how long a life the run is
 NAMES = {"rss_mb": "resident memory, MB", "threads": "threads", "other_fds": "descriptors, without session files'",

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-WARM_UP = 0.15                  # of the run
+from tests.soak.plan import WARM_UP
+
 MOST_POINTS = 300               # for the slope, which looks at every pair
 MB_PER_OPENING = 0.1            # the core's: handles of connections, goroutines
 

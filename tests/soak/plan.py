@@ -7,6 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 PAIRINGS_AN_HOUR = 150.0                # 300 in two hours
+WARM_UP = 0.15                          # of the run; what is there afterwards is what growth is measured from
+# Then every link is cut this often in an hour besides: Go's runtime has a thread for each call out of Go that lasts, makes more
+# when more wait at once than ever before, as when all sessions come back together, and keeps them.
+CUTS_WHILE_WARMING = 150.0
 
 # What becomes of a pairing that nobody scans, and how often.
 ENDS = {"deleted": 35, "left-a-while": 20, "run-out": 22, "asked-again": 5, "code": 12, "left-for-good": 6}
@@ -38,6 +42,7 @@ def draw(seed: int, sessions: int, seconds: float) -> list[Happening]:
     for kind, rate in RATES.items():
         for at in _times(chance, rate, seconds):
             drawn.append(Happening(at, kind, chance.randrange(sessions), seconds=chance.uniform(2, 20)))
+    drawn += [Happening(at, "cut") for at in _times(chance, CUTS_WHILE_WARMING, seconds * WARM_UP)]
     return sorted(drawn, key=lambda happening: happening.at)
 
 

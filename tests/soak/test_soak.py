@@ -12,7 +12,7 @@ import pytest
 
 from tests.soak.judge import BOUNDS, Bound, judge, slope, trend
 from tests.soak.life import soak
-from tests.soak.plan import ENDS, RATES, Happening, draw
+from tests.soak.plan import ENDS, RATES, WARM_UP, Happening, draw
 
 HOURS = 2
 
@@ -72,6 +72,9 @@ def test_a_seed_gives_the_same_plan_with_every_kind_and_the_pairings_that_were_a
     plan = draw(7, 10, 7200)
     assert plan == draw(7, 10, 7200) != draw(8, 10, 7200)
     assert {it.kind for it in plan} == {*RATES, "pairing"}
+    cuts = [it.at for it in plan if it.kind == "cut"]
+    assert sum(at < 7200 * WARM_UP for at in cuts) >= 45                # what comes with them has come when it is over
+    assert sum(at >= 7200 * WARM_UP for at in cuts) == pytest.approx(RATES["cut"] * 2 * (1 - WARM_UP), abs=1)
     assert {it.how for it in plan if it.kind == "pairing"} == set(ENDS)
     assert sum(it.kind == "pairing" for it in plan) == 300
     assert max(it.at for it in plan) < 7200
