@@ -52,7 +52,7 @@ class Server:
     stop_seconds: float = option(20.0, "Time for requests, streams and links to end at a stop.")
     connections: int = option(10_000, "Connections held at once, and at most half of the descriptors the process may open. Beyond, the one that keeps us waiting longest makes room.")
     request_seconds: float = option(30.0, "A client has this long to send a request's headers, may be silent this long within a body, and leave an answer untaken this long.")
-    streams_per_key: int = option(1000, "Event streams that one API key may hold open at once, with those it was rotated from. 0: no limit.")
+    streams_per_key: int = option(1000, "Event streams that one API key may hold open at once, with those that share its sessions. 0: no limit.")
     metrics: str = option("loopback", "Who may read /metrics: 'loopback' (no key, loopback only), 'admin' (an admin key) or 'off'.")
 
 

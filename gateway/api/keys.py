@@ -14,19 +14,22 @@ from gateway.times import iso
 
 
 class CreateKey(Strict):
+    """`shares`: the id or name of a key whose sessions and messages the new one has too; left out: it begins with none."""
+
     name: Annotated[Line, msgspec.Meta(min_length=1, max_length=100)]
     scope: Literal["admin", "full", "send", "read"] = "full"
     plan: str = "unlimited"
+    shares: str = ""
 
 
 def _fields(key: Key) -> dict[str, Any]:
     return {"id": key.id, "name": key.name, "scope": key.scope, "plan": key.plan, "created_at": iso(key.created_at),
-            "last_used_at": iso(key.last_used_at), "revoked_at": iso(key.revoked_at), "replaces": key.replaces}
+            "last_used_at": iso(key.last_used_at), "revoked_at": iso(key.revoked_at), "replaces": key.replaces, "owner": key.owner}
 
 
 async def create(call: Call) -> Response:
     body = call.parse(CreateKey)
-    key, text = await call.gateway.keys.create(name=body.name, scope=body.scope, plan=body.plan)
+    key, text = await call.gateway.keys.create(name=body.name, scope=body.scope, plan=body.plan, shares=body.shares)
     return call.answer(NewKey(**_fields(key), key=text), headers={"Cache-Control": "no-store"})
 
 
@@ -62,7 +65,7 @@ async def usage(call: Call) -> Response:
 
 ENDPOINTS = [
     Endpoint("POST", "/api/v1/keys", create, "Make an API key; its text is shown once", "admin", CreateKey, answer=NewKey,
-             status=201, tag="keys", example={"name": "my shop", "scope": "send", "plan": "pro"}),
+             status=201, tag="keys", example={"name": "my shop", "scope": "send", "shares": "me"}),
     Endpoint("GET", "/api/v1/keys", list_, "List the keys", "admin", answer=KeyList, tag="keys"),
     Endpoint("POST", "/api/v1/keys/{id}/rotate", rotate, "A second key for the same sessions; revoke the old one later", "admin",
              answer=NewKey, status=201, errors=("not_found",), tag="keys"),

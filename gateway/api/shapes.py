@@ -182,6 +182,8 @@ class TicketShape(Shape):
 
 
 class KeyShape(Shape):
+    """Keys of one `owner` have the same sessions and messages."""
+
     id: str
     name: str
     scope: str
@@ -190,6 +192,7 @@ class KeyShape(Shape):
     last_used_at: str | None
     revoked_at: str | None
     replaces: str | None
+    owner: str
 
 
 class NewKey(KeyShape):

@@ -84,15 +84,18 @@ def create(
     name: Annotated[str, typer.Argument(help="What the key is for.")],
     scope: Annotated[str, typer.Option(help="admin, full, send or read.")] = "full",
     plan: Annotated[str, typer.Option(help="A plan of the settings: its limits.")] = "unlimited",
+    shares: Annotated[str, typer.Option(metavar="KEY", help="Id or name of a key whose sessions it uses too.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     config: ConfigOption = None,
 ) -> None:
     """Make a key. Its text is the last line printed, and cannot be shown again."""
-    key, text = _run(read_settings(config), lambda keys: keys.create(name=name, scope=scope, plan=plan))
+    key, text = _run(read_settings(config), lambda keys: keys.create(name=name, scope=scope, plan=plan, shares=shares))
     if as_json:
         print(json.dumps({"id": key.id, "name": key.name, "scope": key.scope, "plan": key.plan, "key": text}))
     else:
         typer.echo(f"Key '{key.name}' ({key.id}), scope {key.scope}, plan {key.plan}. Keep it, it is shown only now:", err=True)
+        if scope in ("send", "read") and not shares:
+            typer.echo("It has no sessions, and cannot link any: --shares KEY lets it use those of another key.", err=True)
         print(text)
 
 
@@ -103,12 +106,14 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
     _known(settings)
     rows = _run(settings, lambda keys: keys.all())
     if as_json:
-        print(json.dumps([{"id": k.id, "name": k.name, "scope": k.scope, "plan": k.plan, "created_at": iso(k.created_at),
-                           "last_used_at": iso(k.last_used_at), "revoked_at": iso(k.revoked_at)} for k in rows]))
+        print(json.dumps([{"id": k.id, "name": k.name, "scope": k.scope, "plan": k.plan, "owner": k.owner,
+                           "created_at": iso(k.created_at), "last_used_at": iso(k.last_used_at),
+                           "revoked_at": iso(k.revoked_at)} for k in rows]))
         return
-    print_table(("id", "name", "scope", "plan", "created", "last used", "revoked"),
-                [(k.id, k.name, k.scope, k.plan, *(_day(t) for t in (k.created_at, k.last_used_at, k.revoked_at))) for k in rows],
-                whole=("id", "scope", "plan"), stacked=("created", "last used", "revoked"))
+    print_table(("id", "name", "scope", "plan", "shares", "created", "last used", "revoked"),
+                [(k.id, k.name, k.scope, k.plan, k.owner if k.owner != k.id else "-",
+                  *(_day(t) for t in (k.created_at, k.last_used_at, k.revoked_at))) for k in rows],
+                whole=("id", "scope", "plan", "shares"), stacked=("created", "last used", "revoked"))
 
 
 def _day(at: float | None) -> str:

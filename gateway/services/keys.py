@@ -115,16 +115,28 @@ class Keys:
 
     # ------------------------------------------------------------------ keeping keys
 
-    async def create(self, *, name: str, scope: str = "full", plan: str = "unlimited") -> tuple[Key, str]:
-        """The key and its text, shown once. Raises InvalidField."""
+    async def create(self, *, name: str, scope: str = "full", plan: str = "unlimited", shares: str = "") -> tuple[Key, str]:
+        """The key and its text, shown once. It owns nothing yet, or, with the id or name of another key in `shares`, the sessions
+        and messages of that one. Raises InvalidField."""
         if not name.strip() or len(name) > 100:
             raise InvalidField("name", "name: 1 to 100 characters")
         if scope not in SCOPES:
             raise InvalidField("scope", f"scope: one of {', '.join(SCOPES)}")
         if plan not in self._plans:
             raise InvalidField("plan", f"plan: one of {', '.join(self._plans)}")
+        owner = (await self._shared(shares)).owner if shares else None
         return await self._database.write(
-            lambda tx: self._rows.create(tx, name=name.strip(), scope=scope, plan=plan, at=self._clock()))
+            lambda tx: self._rows.create(tx, name=name.strip(), scope=scope, plan=plan, at=self._clock(), owner=owner))
+
+    async def _shared(self, named: str) -> Key:
+        """By its id, else by a name that only those have who share already."""
+        valid = [key for key in await self._rows.all() if key.revoked_at is None]
+        found = [key for key in valid if key.id == named] or [key for key in valid if key.name == named]
+        if not found:
+            raise InvalidField("shares", "shares: there is no valid key of that id or name")
+        if len({key.owner for key in found}) > 1:
+            raise InvalidField("shares", "shares: several keys have that name; give the id of one")
+        return found[0]
 
     async def rotate(self, id_: str) -> tuple[Key, str]:
         """A second text for the same owner; the old one works until it is revoked. Raises not_found."""
@@ -132,7 +144,8 @@ class Keys:
         if old is None or old.revoked_at is not None:
             raise GatewayError("not_found", "There is no key of that id.")
         return await self._database.write(
-            lambda tx: self._rows.create(tx, name=old.name, scope=old.scope, plan=old.plan, at=self._clock(), replaces=old))
+            lambda tx: self._rows.create(tx, name=old.name, scope=old.scope, plan=old.plan, at=self._clock(), owner=old.owner,
+                                         replaces=old.id))
 
     async def revoke(self, id_: str) -> None:
         """Raises not_found."""

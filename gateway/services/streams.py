@@ -11,7 +11,7 @@ RETRY_SECONDS = 10.0
 
 
 class Streams:
-    """At most `most` of one owner (a key, and those it was rotated from); 0: no limit."""
+    """At most `most` of one owner (a key, and those that share its sessions); 0: no limit."""
 
     def __init__(self, most: int) -> None:
         self._most = most

@@ -44,15 +44,14 @@ class Keys:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def create(self, tx: Transaction, *, name: str, scope: str, plan: str, at: float,
-                     replaces: Key | None = None) -> tuple[Key, str]:
-        """The key and its text, which cannot be had again. With `replaces` it owns what that key owns."""
+    async def create(self, tx: Transaction, *, name: str, scope: str, plan: str, at: float, owner: str | None = None,
+                     replaces: str | None = None) -> tuple[Key, str]:
+        """The key and its text, which cannot be had again. With another key's `owner` it owns what that one owns."""
         assert scope in SCOPES, scope
         id_, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
-        owner = replaces.owner if replaces else id_
-        await tx.execute(_INSERT, id_, name, scope, plan, hashlib.sha256(secret.encode()).digest(), at,
-                         replaces.id if replaces else None, owner)
-        return Key(id_, name, scope, plan, owner, at, None, None, replaces.id if replaces else None), f"{PREFIX}_{id_}_{secret}"
+        owner = owner or id_
+        await tx.execute(_INSERT, id_, name, scope, plan, hashlib.sha256(secret.encode()).digest(), at, replaces, owner)
+        return Key(id_, name, scope, plan, owner, at, None, None, replaces), f"{PREFIX}_{id_}_{secret}"
 
     async def of_text(self, text: str) -> Key | None:
         """The key a caller presents, if it is valid and not revoked. Compared in constant time."""

@@ -68,6 +68,34 @@ async def test_rotation_gives_a_second_key_for_the_same_sessions_and_no_gap(runn
     assert error(await rotated.post(f"{KEYS}/{running.key.id}/rotate")) == (404, "not_found")
 
 
+async def test_a_key_may_share_the_sessions_of_another_within_its_own_scope(running: Running) -> None:
+    session, _ = await running.linked()
+    made = []
+    for scope, shares in (("send", running.key.name), ("read", running.key.id), ("full", "")):
+        answer = await running.client.post(KEYS, {"name": f"a {scope}", "scope": scope, "shares": shares})
+        assert (answer.status, answer.body["owner"]) == (201, running.key.id if shares else answer.body["id"])
+        made.append(of(running, answer.body["key"]))
+    sender, reader, apart = made
+    id_ = (await sender.post(MESSAGES, TEXT)).body["id"]
+    assert [s["id"] for s in (await reader.get("/api/v1/sessions")).body["sessions"]] == [session]
+    assert [(await client.get(f"{MESSAGES}/{id_}")).status for client in (running.client, reader, apart)] == [200, 200, 404]
+    assert error(await reader.post(MESSAGES, TEXT)) == (403, "forbidden")
+    assert error(await sender.delete(f"/api/v1/sessions/{session}")) == (403, "forbidden")
+    assert (await running.client.delete(f"{KEYS}/{running.key.id}")).status == 200
+    assert (await sender.post(MESSAGES, TEXT)).status == 202                # theirs are keys of their own
+
+
+async def test_whose_sessions_are_shared_must_be_clear(running: Running) -> None:
+    for _ in range(2):
+        await running.client.post(KEYS, {"name": "twin"})
+    gone = (await running.client.post(KEYS, {"name": "gone"})).body["id"]
+    await running.client.delete(f"{KEYS}/{gone}")
+    for named, part in (("twin", "several"), ("nobody", "no valid key"), (gone, "no valid key"), ("gone", "no valid key")):
+        answer = await running.client.post(KEYS, {"name": "x", "shares": named})
+        assert (answer.status, answer.body["error"]["details"]["field"]) == (422, "shares")
+        assert part in answer.body["error"]["message"]
+
+
 async def test_an_unknown_plan_or_scope_is_named(running: Running) -> None:
     for body, field in (({"name": "x", "plan": "gold"}, "plan"), ({"name": "x", "scope": "root"}, "scope"), ({"name": " "}, "name"),
                         ({}, "name"), ({"name": "x", "key": "mine"}, "key")):

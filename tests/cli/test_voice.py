@@ -49,8 +49,14 @@ def test_keys_are_made_listed_and_revoked_without_a_daemon(tmp_path: Path) -> No
     assert made.exit_code == 0, made.output
     text = made.stdout.splitlines()[-1]
     assert text.startswith("wag_")
+    assert "--shares" in made.stderr
     rows = json.loads(cli.invoke(app, ["keys", "list", "--json"], env=env).stdout)
     assert [(r["name"], r["scope"], r["revoked_at"]) for r in rows] == [("shop", "send", None)]
+    second = cli.invoke(app, ["keys", "create", "screen", "--scope", "read", "--shares", "shop"], env=env)
+    assert (second.exit_code, "--shares" in second.stderr) == (0, False)
+    assert [r["owner"] for r in json.loads(cli.invoke(app, ["keys", "list", "--json"], env=env).stdout)] == [rows[0]["id"]] * 2
+    absent = cli.invoke(app, ["keys", "create", "x", "--shares", "nobody"], env=env)
+    assert (absent.exit_code, absent.stderr) == (exits.USAGE, "wagateway: shares: there is no valid key of that id or name\n")
     database = b"".join(f.read_bytes() for f in (tmp_path / "state").glob("gateway.db*"))
     assert text.encode() not in database and text.split("_", 2)[2].encode() not in database
     assert cli.invoke(app, ["keys", "revoke", rows[0]["id"]], env=env).exit_code == 0

@@ -79,9 +79,11 @@ async def test_a_key_is_made_shown_once_and_revoked(console: Opens, running: Run
         await page.get_by_role("button", name="New key").click()
         await page.get_by_label("Name").fill("my shop")
         await page.get_by_label("Scope").select_option("send")
+        await page.get_by_label("Its sessions").select_option(running.key.id)
         await page.get_by_role("button", name="Make the key").click()
         secret = await page.locator(".secret code").inner_text()
         assert (await running.client.get("/api/v1/usage", headers={"Authorization": f"Bearer {secret}"})).body["scope"] == "send"
+        assert (await running.gateway.keys.authenticate(secret)).owner == running.key.owner
         await page.keyboard.press("Escape")
         await page.get_by_role("button", name="Revoke my shop").click()
         await page.get_by_role("button", name="Revoke", exact=True).click()

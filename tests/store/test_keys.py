@@ -59,8 +59,8 @@ async def test_a_revoked_key_is_unknown_and_revoking_twice_says_so(store):
 
 async def test_a_key_rotated_from_another_owns_the_same_and_both_work(store):
     old, old_text = await make(store)
-    new, new_text = await make(store, replaces=old)
-    newest, _ = await make(store, replaces=new)
+    new, new_text = await make(store, owner=old.owner, replaces=old.id)
+    newest, _ = await make(store, owner=new.owner, replaces=new.id)
     assert (new.owner, new.replaces) == (old.owner, old.id)
     assert (newest.owner, newest.replaces) == (old.owner, new.id)
     assert await store.keys.of_text(old_text) == old
