@@ -17,15 +17,15 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.api import admin, docs, health, inbox, keys, messages, metrics, openapi, sessions, stream, voice, webhooks
+from gateway.api import admin, contacts, docs, health, inbox, keys, messages, metrics, openapi, sessions, stream, voice, webhooks
 from gateway.api.http import Endpoint, Group, Native, Style, serve
 from gateway.api.shapes import ErrorEnvelope
 from gateway.errors import GatewayError
 from gateway.services.gateway import Gateway
 
 NATIVE = Native()
-ENDPOINTS: list[Endpoint] = [*sessions.ENDPOINTS, *messages.ENDPOINTS, *inbox.ENDPOINTS, *voice.ENDPOINTS, *stream.ENDPOINTS,
-                             *webhooks.ENDPOINTS, *keys.ENDPOINTS, *health.ENDPOINTS, *metrics.ENDPOINTS,
+ENDPOINTS: list[Endpoint] = [*sessions.ENDPOINTS, *contacts.ENDPOINTS, *messages.ENDPOINTS, *inbox.ENDPOINTS, *voice.ENDPOINTS,
+                             *stream.ENDPOINTS, *webhooks.ENDPOINTS, *keys.ENDPOINTS, *health.ENDPOINTS, *metrics.ENDPOINTS,
                              *admin.ENDPOINTS]
 GROUP = Group(
     "The native API", ENDPOINTS, error=ErrorEnvelope,

@@ -24,6 +24,7 @@ from gateway.times import iso, parse_iso
 
 MAX_TEXT = 65_536               # characters; WhatsApp's own limit
 Text = Annotated[Words, msgspec.Meta(max_length=MAX_TEXT)]
+Emoji = Annotated[Line, msgspec.Meta(max_length=32)]
 
 
 class SendText(Strict):
@@ -63,7 +64,7 @@ class SendAudio(Strict):
 class React(Strict):
     """An empty emoji takes the reaction away."""
 
-    emoji: Annotated[Line, msgspec.Meta(max_length=32)]
+    emoji: Emoji
 
 
 class Filter(Strict):
@@ -235,11 +236,16 @@ async def resend(call: Call) -> Response:
     return await _again(call, message, call.gateway.outbox.resend, message)
 
 
+def check_emoji(text: str, field: str = "emoji") -> str:
+    """Raises InvalidField."""
+    if any(char.isalpha() or char.isspace() for char in text):
+        raise InvalidField(field, f"{field}: an emoji, or nothing to take the reaction away")
+    return text
+
+
 @once
 async def react(call: Call) -> Response:
-    emoji = call.parse(React).emoji
-    if any(char.isalpha() or char.isspace() for char in emoji):
-        raise InvalidField("emoji", "emoji: an emoji, or nothing to take the reaction away")
+    emoji = check_emoji(call.parse(React).emoji)
     message = await find(call)
     return await _again(call, message, call.gateway.outbox.react, message.id, emoji)
 

@@ -1,28 +1,63 @@
-"""Evolution API (v2): instances, their QR, and sending of text, media and voice notes."""
+"""Evolution API (v2): instances, their QR, sending, and what a bot shows before it answers."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
 from base64 import b64encode
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.api.http import Call, Endpoint, Shape, json_response, retry_headers
+from gateway.api.contacts import look_up, show
+from gateway.api.http import Call, Endpoint, json_response, retry_headers
 from gateway.api.idempotency import once
-from gateway.api.messages import Text, body_limit
-from gateway.dialects.dialect import Dialect, Loose, Unsupported
+from gateway.api.messages import body_limit
+from gateway.dialects.dialect import Dialect, Unsupported
+from gateway.dialects.evolution_shapes import (
+    ChatPresence,
+    Connection,
+    ConnectQuery,
+    Create,
+    Created,
+    Deleted,
+    Failure,
+    FailureText,
+    FetchQuery,
+    Instance,
+    Key,
+    Message,
+    NameState,
+    Numbers,
+    OnWhatsApp,
+    Presence,
+    Qr,
+    Quoted,
+    ReadMessages,
+    Row,
+    Seen,
+    SendAudio,
+    SendMedia,
+    SendReaction,
+    SendText,
+    State,
+    Told,
+)
 from gateway.dialects.words import (
     REASON,
     Sent,
     comes_back,
     header_key,
     is_linked,
+    react_and_wait,
     recipient,
+    see,
     send_and_wait,
+    show_available,
     status_of,
     unlink,
     with_content,
@@ -36,164 +71,10 @@ from gateway.services.sessions import FIRST_CODE_SECONDS
 from gateway.states import Status
 from gateway.times import iso
 
+SHOWN_SECONDS = 20.0            # how long one call shows that something is being written
+
 _STATUS = {"pending": "PENDING", "failed": "ERROR", "sent": "SERVER_ACK", "delivered": "DELIVERY_ACK", "read": "READ",
            "played": "PLAYED"}
-
-
-class Webhook(Loose):
-    url: str = ""
-    enabled: bool = True
-
-
-class Create(Loose):
-    instanceName: str
-    qrcode: bool = False
-    number: str | int | None = None
-    integration: str | None = None
-    webhook: Webhook | str | None = None
-
-
-class ConnectQuery(msgspec.Struct):
-    number: str | None = None
-
-
-class FetchQuery(msgspec.Struct):
-    instanceName: str = ""
-    instanceId: str = ""
-
-
-class QuotedKey(Loose):
-    id: str = ""
-
-
-class Quoted(Loose):
-    key: QuotedKey
-
-
-class SendText(Loose):
-    number: str | int
-    text: Text
-    quoted: Quoted | None = None
-
-
-class SendMedia(Loose):
-    number: str | int
-    mediatype: Literal["image", "video", "document", "audio"]
-    media: str = ""
-    mimetype: str = ""
-    caption: Text = ""
-    fileName: str = ""
-    quoted: Quoted | None = None
-
-
-class SendAudio(Loose):
-    number: str | int
-    audio: str = ""
-    quoted: Quoted | None = None
-
-
-class Qr(Shape):
-    pairingCode: str | None
-    code: str
-    base64: str
-    count: int
-
-
-class Instance(Shape):
-    instanceName: str
-    instanceId: str
-    integration: str
-    webhookWaBusiness: str | None
-    accessTokenWaBusiness: str
-    status: str
-
-
-class Created(Shape):
-    """`hash` is the key that the instance answers to: the caller's own."""
-
-    instance: Instance
-    hash: str
-    webhook: dict[str, Any]
-    websocket: dict[str, bool]
-    rabbitmq: dict[str, bool]
-    nats: dict[str, bool]
-    sqs: dict[str, bool]
-    settings: dict[str, Any]
-    qrcode: Qr | None = None
-
-
-class Row(Shape):
-    """An instance, as far as the gateway has what Evolution's database has of it."""
-
-    id: str
-    name: str
-    connectionStatus: str
-    ownerJid: str | None
-    profileName: str | None
-    number: str | None
-    token: str
-    createdAt: str
-    updatedAt: str
-    profilePicUrl: str | None = None
-    integration: str = "WHATSAPP-BAILEYS"
-    businessId: str | None = None
-    clientName: str = "wagateway"
-    disconnectionReasonCode: int | None = None
-    disconnectionObject: str | None = None
-    disconnectionAt: str | None = None
-
-
-class NameState(Shape):
-    instanceName: str
-    state: str
-
-
-class State(Shape):
-    instance: NameState
-
-
-class Connection(Shape):
-    """The QR of an instance that is not linked, else its state."""
-
-    pairingCode: str | msgspec.UnsetType | None = msgspec.UNSET
-    code: str | msgspec.UnsetType = msgspec.UNSET
-    base64: str | msgspec.UnsetType = msgspec.UNSET
-    count: int | msgspec.UnsetType = msgspec.UNSET
-    instance: NameState | msgspec.UnsetType = msgspec.UNSET
-
-
-class Deleted(Shape):
-    status: str
-    error: bool
-    response: dict[str, str]
-
-
-class Key(Shape):
-    remoteJid: str
-    fromMe: bool
-    id: str
-
-
-class Message(Shape):
-    key: Key
-    pushName: str
-    status: str
-    message: dict[str, Any]
-    contextInfo: dict[str, Any] | None
-    messageType: str
-    messageTimestamp: int
-    instanceId: str
-    source: str
-
-
-class FailureText(Shape):
-    message: Any
-
-
-class Failure(Shape):
-    status: int
-    error: str
-    response: FailureText
 
 
 class Style:
@@ -329,6 +210,10 @@ async def delete(call: Call) -> Response:
 # ------------------------------------------------------------------ sending
 
 
+async def _to_send(call: Call) -> LiveSession:
+    return await call.gateway.sessions.to_send(call.key, (await _find(call)).session.id)
+
+
 async def _send(call: Call, number: str | int, quoted: Quoted | None, draft: Draft, content: str = "",
                 field: str = "") -> Response:
     chat = recipient(number, "number")
@@ -339,8 +224,7 @@ async def _send(call: Call, number: str | int, quoted: Quoted | None, draft: Dra
         if file is not None and not draft.filename:
             draft = msgspec.structs.replace(draft, filename=file.filename)
         draft = with_content(call, draft, file.data if file else content, field)
-    await _find(call)
-    live = await call.gateway.sessions.to_send(call.key, call.path("instance"))
+    live = await _to_send(call)
     draft = await with_reply(call, live, draft, quoted.key.id if quoted else None, "quoted.key.id")
     return await send_and_wait(call, live, chat, draft, message_of)
 
@@ -359,6 +243,9 @@ def _content(draft: Draft) -> tuple[str, Any]:
     """As WhatsApp's protobuf names it: its kind and its fields."""
     if draft.kind == "text":
         return "conversation", draft.text
+    if draft.kind == "reaction" and (target := draft.target):
+        key: dict[str, Any] = {"remoteJid": target.chat, "fromMe": not target.sender, "id": target.id}
+        return "reactionMessage", {"key": key, "text": draft.text}
     file: dict[str, Any] = {"mimetype": draft.mimetype, "fileLength": str(len(draft.data)),
                             "fileSha256": b64encode(hashlib.sha256(draft.data).digest()).decode()}
     if draft.kind in ("ptt", "audio"):
@@ -393,11 +280,57 @@ async def send_audio(call: Call) -> Response:
     return await _send(call, body.number, body.quoted, Draft("ptt"), body.audio, "audio")
 
 
+@once
+async def send_reaction(call: Call) -> Response:
+    body = call.parse(SendReaction)
+    return await react_and_wait(call, await _to_send(call), body.key.id, body.reaction, "key.id", message_of)
+
+
+# ------------------------------------------------------------------ who is there, and what is being written
+
+
+async def read_messages(call: Call) -> Response:
+    body = call.parse(ReadMessages)
+    await see(call, await _to_send(call), [message.id for message in body.readMessages], "readMessages.id")
+    return call.answer(Seen(message="Read messages", read="success"))
+
+
+async def whatsapp_numbers(call: Call) -> Response:
+    body = call.parse(Numbers)
+    found = await look_up(await _to_send(call), body.numbers, "numbers")
+    return call.answer([OnWhatsApp(jid=str(number), exists=known is not None, number=str(asked))
+                        for asked, (number, known) in zip(body.numbers, found, strict=True)])
+
+
+async def send_presence(call: Call) -> Response:
+    body = call.parse(ChatPresence)
+    live, chat = await _to_send(call), recipient(body.number, "number")
+    match body.presence:
+        case "available" | "unavailable" as presence:
+            await show_available(call, live, presence == "available")
+        case "paused" as state:
+            await show(live, chat, state, "number")
+        case state:
+            await show(live, chat, state, "number")
+            await asyncio.sleep(min(body.delay / 1000, SHOWN_SECONDS))
+            with contextlib.suppress(GatewayError):             # it was shown, and goes away by itself
+                await show(live, chat, "paused", "number")
+    return call.answer(Told(presence=body.presence))
+
+
+async def set_presence(call: Call) -> Response:
+    body = call.parse(Presence)
+    await show_available(call, await _find(call), body.presence == "available")
+    return call.answer(Told(presence=body.presence))
+
+
 _NOT_FOUND = ("session_not_found",)
+_ASKING = ("session_not_found", "session_not_connected", "invalid_recipient", "send_failed")
 _SENDING = ("session_not_found", "session_not_connected", "invalid_recipient", "not_on_whatsapp", "send_failed",
             "idempotency_conflict")
 EVOLUTION = Dialect(
-    "evolution", "Evolution API", ("/instance", "/message"), Style(),
+    "evolution", "Evolution API",
+    ("/instance", "/message", "/chat/whatsappNumbers", "/chat/sendPresence", "/chat/markMessageAsRead"), Style(),
     {"apikey": {"type": "apiKey", "in": "header", "name": "apikey"}}, Failure,
     calls=(
         Endpoint("POST", "/instance/create", create, "Create an instance", "full", Create, tag="Evolution API", answer=Created,
@@ -425,10 +358,22 @@ EVOLUTION = Dialect(
                  "send", SendAudio, tag="Evolution API", answer=Message, status=201, files=True,
                  errors=(*_SENDING, "not_audio", "too_large"), max_body=body_limit("ptt"),
                  example={"number": "237612345678", "audio": "https://example.com/hello.mp3"}),
+        Endpoint("POST", "/message/sendReaction/{instance}", send_reaction, "React to a message; an empty reaction takes it away",
+                 "send", SendReaction, tag="Evolution API", answer=Message, status=201, errors=_SENDING,
+                 example={"key": {"remoteJid": "237612345678@s.whatsapp.net", "fromMe": False, "id": "3EB0ABCDEF"},
+                          "reaction": "👍"}),
+        Endpoint("POST", "/chat/whatsappNumbers/{instance}", whatsapp_numbers, "Which numbers are on WhatsApp", "send", Numbers,
+                 tag="Evolution API", answer=list[OnWhatsApp], errors=_ASKING, example={"numbers": ["237612345678"]}),
+        Endpoint("POST", "/chat/sendPresence/{instance}", send_presence, "Show in a chat that something is being written or recorded",
+                 "send", ChatPresence, tag="Evolution API", answer=Told, status=201, errors=_ASKING,
+                 example={"number": "237612345678", "presence": "composing", "delay": 1200}),
+        Endpoint("POST", "/chat/markMessageAsRead/{instance}", read_messages, "Tell that what came was read", "send", ReadMessages,
+                 tag="Evolution API", answer=Seen, status=201, errors=_ASKING,
+                 example={"readMessages": [{"remoteJid": "237612345678@s.whatsapp.net", "fromMe": False, "id": "3EB0ABCDEF"}]}),
+        Endpoint("POST", "/instance/setPresence/{instance}", set_presence, "Be shown as online, or not", "full", Presence,
+                 tag="Evolution API", answer=Told, status=201, errors=_NOT_FOUND, example={"presence": "available"}),
     ),
     unsupported=(
-        Unsupported("POST", "/instance/setPresence/{instance}", "PATCH /api/v1/sessions/{id} with `settings.presence`"),
-        Unsupported("POST", "/message/sendReaction/{instance}", "POST /api/v1/messages/{id}/reaction"),
         Unsupported("*", "/message/{kind}/{instance}", "POST /api/v1/messages, /api/v1/messages/media or /api/v1/messages/audio"),
         Unsupported("*", "/webhook/{call}/{instance}", "the webhooks of the native API at /api/v1/webhooks"),
         Unsupported("*", "/chat/{rest:path}", "the messages of the native API at /api/v1/messages"),

@@ -1,20 +1,42 @@
-"""WAHA (WhatsApp HTTP API): sessions, their QR, and sending of text, images and voice notes below `/api`."""
+"""WAHA (WhatsApp HTTP API): sessions, their QR, sending, and what a bot shows before it answers, below `/api`."""
 
 from __future__ import annotations
 
 import uuid
 from base64 import b64encode
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.api.http import Call, Endpoint, Shape, json_response, retry_headers
+from gateway.api.contacts import ChatState, look_up, show
+from gateway.api.http import Call, Endpoint, json_response, retry_headers
 from gateway.api.idempotency import once
-from gateway.api.messages import Text, body_limit
-from gateway.dialects.dialect import Dialect, Loose, Unsupported
+from gateway.api.messages import body_limit
+from gateway.dialects.dialect import Dialect, Unsupported
+from gateway.dialects.waha_shapes import (
+    Chat,
+    Code,
+    Create,
+    Failure,
+    ListQuery,
+    Me,
+    Media,
+    Message,
+    NumberExists,
+    NumberQuery,
+    Presence,
+    QrQuery,
+    Reaction,
+    RequestCode,
+    Result,
+    SendCaptioned,
+    SendSeen,
+    SendText,
+    SendVoice,
+    Session,
+)
 from gateway.dialects.words import (
     REASON,
     Sent,
@@ -23,9 +45,11 @@ from gateway.dialects.words import (
     comes_back,
     header_key,
     is_linked,
-    of_whatsapp_id,
+    react_and_wait,
     recipient,
+    see,
     send_and_wait,
+    show_available,
     status_of,
     unlink,
     with_content,
@@ -37,110 +61,9 @@ from gateway.services.drafts import Draft
 from gateway.services.live import LiveSession
 from gateway.states import Status
 
-DEFAULT = "default"
 MOST_SEEN = 20                  # messages that one sendSeen tells of
+_STATE: dict[str, ChatState] = {"typing": "composing", "recording": "recording", "paused": "paused"}
 _ACK_NAME = {-1: "ERROR", 0: "PENDING", 1: "SERVER", 2: "DEVICE", 3: "READ", 4: "PLAYED"}
-
-
-class Config(Loose):
-    webhooks: list[Any] | None = None
-
-
-class Create(Loose):
-    name: str | None = None
-    start: bool = True
-    config: Config | None = None
-
-
-class ListQuery(msgspec.Struct):
-    all: bool = False
-
-
-class QrQuery(msgspec.Struct):
-    format: Literal["image", "raw"] = "image"
-
-
-class SendSeen(Loose):
-    chatId: str | int
-    session: str = DEFAULT
-    messageId: str | None = None
-
-
-class RequestCode(Loose):
-    phoneNumber: str | int
-    method: str | None = None
-
-
-class File(Loose):
-    mimetype: str = ""
-    filename: str | None = None
-    url: str = ""
-    data: str = ""
-
-
-class SendText(Loose):
-    chatId: str | int
-    text: Text
-    session: str = DEFAULT
-    reply_to: str | None = None
-
-
-class SendVoice(Loose):
-    chatId: str | int
-    file: File
-    session: str = DEFAULT
-    reply_to: str | None = None
-
-
-class SendCaptioned(SendVoice):
-    caption: Text | None = None
-
-
-class Code(Shape):
-    code: str
-
-
-class Me(Shape):
-    id: str
-    pushName: str
-
-
-class Session(Shape):
-    name: str
-    status: str
-    me: Me | None
-
-
-class Media(Shape):
-    """The gateway serves no files of what it sent, so `url` is null."""
-
-    url: str | None
-    mimetype: str
-    filename: str | None
-    error: str | None
-
-
-class Message(Shape):
-    id: str
-    timestamp: int
-    from_: str = msgspec.field(name="from")
-    fromMe: bool
-    to: str
-    participant: str | None
-    body: str
-    hasMedia: bool
-    media: Media | None
-    ack: int
-    ackName: str
-    replyTo: dict[str, Any] | None
-    vCards: list[str]
-    data: dict[str, Any] = msgspec.field(name="_data")
-
-
-class Failure(Shape):
-    statusCode: int
-    message: str
-    error: str
 
 
 class Style:
@@ -340,22 +263,63 @@ async def send_seen(call: Call) -> Response:
     chat = recipient(body.chatId, "chatId")
     live = await call.gateway.sessions.to_send(call.key, body.session)
     if body.messageId:
-        message = await of_whatsapp_id(call, live, body.messageId, "in")
-        if message is None:
-            raise InvalidField("messageId", "messageId: there is no such message that arrived")
-        unseen = [message]
-    else:
-        last = await call.gateway.store.messages.page(call.key.owner, limit=MOST_SEEN, session_id=live.session.id, chat=str(chat),
-                                                      direction="in")
-        unseen = [one for one in last if one.read_at is None and one.wa_id is not None and not one.facts.get("from_me")]
-    for one in unseen:
-        await call.gateway.inbox.mark_read(one, played=False)
+        await see(call, live, [body.messageId], "messageId")
+        return call.answer({})
+    last = await call.gateway.store.messages.page(call.key.owner, limit=MOST_SEEN, session_id=live.session.id, chat=str(chat),
+                                                  direction="in")
+    for one in last:
+        if one.read_at is None and one.wa_id is not None and not one.facts.get("from_me"):
+            await call.gateway.inbox.mark_read(one, played=False)
     return call.answer({})
+
+
+@once
+async def react(call: Call) -> Response:
+    body = call.parse(Reaction)
+    live = await call.gateway.sessions.to_send(call.key, body.session)
+    return await react_and_wait(call, live, body.messageId, body.reaction, "messageId", message_of)
+
+
+# ------------------------------------------------------------------ who is there, and what is being written
+
+
+async def _show(call: Call, state: ChatState) -> Response:
+    body = call.parse(Chat)
+    chat = recipient(body.chatId, "chatId")
+    await show(await call.gateway.sessions.to_send(call.key, body.session), chat, state, "chatId")
+    return call.answer(Result(result=True))
+
+
+async def start_typing(call: Call) -> Response:
+    return await _show(call, "composing")
+
+
+async def stop_typing(call: Call) -> Response:
+    return await _show(call, "paused")
+
+
+async def set_presence(call: Call) -> Response:
+    live, body = await _find(call), call.parse(Presence)
+    if body.presence in ("online", "offline"):
+        if body.chatId:
+            raise InvalidField("chatId", f"chatId: '{body.presence}' is told to all chats")
+        await show_available(call, live, body.presence == "online")
+    else:
+        await show(live, recipient(body.chatId or "", "chatId"), _STATE[body.presence], "chatId")
+    return Response(None, 201)
+
+
+async def check_exists(call: Call) -> Response:
+    query = call.query(NumberQuery)
+    live = await call.gateway.sessions.to_send(call.key, query.session)
+    ((number, known),) = await look_up(live, [query.phone], "phone")
+    return call.answer(NumberExists(numberExists=True, chatId=c_us(number)) if known else NumberExists(numberExists=False))
 
 
 _NOT_FOUND = ("session_not_found",)
 _SENDING = ("session_not_found", "session_not_connected", "invalid_recipient", "not_on_whatsapp", "send_failed",
             "idempotency_conflict")
+_ASKING = ("session_not_found", "session_not_connected", "invalid_recipient", "send_failed")
 WAHA = Dialect(
     "waha", "WAHA", ("/api",), Style(), {"X-Api-Key": {"type": "apiKey", "in": "header", "name": "X-Api-Key"}}, Failure,
     calls=(
@@ -401,16 +365,29 @@ WAHA = Dialect(
                           "file": {"mimetype": "audio/mpeg", "url": "https://example.com/hello.mp3"}}),
         Endpoint("POST", "/api/sendSeen", send_seen, "Tell that what came was read", "send", SendSeen, tag="WAHA",
                  answer=dict[str, Any], status=201,
-                 errors=("session_not_found", "session_not_connected", "invalid_recipient", "send_failed"),
+                 errors=_ASKING, example={"session": "default", "chatId": "237612345678@c.us"}),
+        Endpoint("POST", "/api/reply", send_text, "Send a text as an answer; `reply_to` of sendText does the same", "send", SendText,
+                 tag="WAHA", answer=Message, status=201, errors=_SENDING,
+                 example={"session": "default", "chatId": "237612345678@c.us", "text": "Hi there!",
+                          "reply_to": "false_237612345678@c.us_3EB0ABCDEF"}),
+        Endpoint("PUT", "/api/reaction", react, "React to a message; an empty reaction takes it away", "send", Reaction, tag="WAHA",
+                 answer=Message, errors=_SENDING,
+                 example={"session": "default", "messageId": "false_237612345678@c.us_3EB0ABCDEF", "reaction": "👍"}),
+        Endpoint("POST", "/api/startTyping", start_typing, "Show in a chat that something is being written", "send", Chat,
+                 tag="WAHA", answer=Result, status=201, errors=_ASKING,
                  example={"session": "default", "chatId": "237612345678@c.us"}),
+        Endpoint("POST", "/api/stopTyping", stop_typing, "Show it no more", "send", Chat, tag="WAHA", answer=Result, status=201,
+                 errors=_ASKING, example={"session": "default", "chatId": "237612345678@c.us"}),
+        Endpoint("POST", "/api/{session}/presence", set_presence, "Typing, recording or paused in a chat; online or offline to all",
+                 "send", Presence, tag="WAHA", produces=(), status=201, errors=_ASKING,
+                 example={"chatId": "237612345678@c.us", "presence": "recording"}),
+        Endpoint("GET", "/api/contacts/check-exists", check_exists, "Whether a number is on WhatsApp", "send", query=NumberQuery,
+                 tag="WAHA", answer=NumberExists, errors=_ASKING),
+        Endpoint("GET", "/api/checkNumberStatus", check_exists, "The same, as older clients ask it", "send", query=NumberQuery,
+                 tag="WAHA", answer=NumberExists, errors=_ASKING),
     ),
     unsupported=(
         Unsupported("PUT", "/api/sessions/{session}", "PATCH /api/v1/sessions/{id}"),
-        Unsupported("POST", "/api/reply", "POST /api/sendText with `reply_to`"),
-        Unsupported("PUT", "/api/reaction", "POST /api/v1/messages/{id}/reaction"),
-        Unsupported("POST", "/api/startTyping", "`settings.recording_presence` of the session, which shows it by itself"),
-        Unsupported("POST", "/api/stopTyping", "`settings.recording_presence` of the session, which shows it by itself"),
-        Unsupported("GET", "/api/contacts/check-exists", "POST /api/sendText, which refuses a number that is not on WhatsApp"),
         Unsupported("GET", "/api/messages", "GET /api/v1/messages"),
         Unsupported("*", "/api/{session}/chats/{rest:path}", "GET /api/v1/messages"),
     ),

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import re
 from base64 import b64decode
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -17,11 +17,11 @@ from starlette.responses import Response
 
 from gateway.api.http import Call, Native, envelope, json_response, retry_headers
 from gateway.api.idempotency import remember
+from gateway.api.messages import check_emoji, shown_name, with_bytes
 from gateway.api.messages import recipient as native_recipient
-from gateway.api.messages import shown_name, with_bytes
 from gateway.errors import TABLE, GatewayError, InvalidField
 from gateway.jid import JID, USER
-from gateway.services.drafts import Draft
+from gateway.services.drafts import Draft, Target
 from gateway.services.feed import SlowReader, Stopping
 from gateway.services.live import LiveSession
 from gateway.services.sessions import FIRST_CODE_SECONDS, Linking
@@ -220,13 +220,41 @@ async def of_whatsapp_id(call: Call, live: LiveSession, id_: str, *directions: s
 
 
 async def with_reply(call: Call, live: LiveSession, draft: Draft, id_: str | None, field: str = "reply_to") -> Draft:
-    """The draft as an answer to a message named by our id, by WhatsApp's, or in whatsapp-web.js's form
-    (`false_237612345678@c.us_3EB0…`). Raises InvalidField."""
-    if not id_:
-        return draft
+    """The draft as an answer to a message. Raises InvalidField."""
+    return msgspec.structs.replace(draft, reply_to=await _target(call, live, id_, field)) if id_ else draft
+
+
+async def react_and_wait(call: Call, live: LiveSession, id_: str, emoji: str, field: str, word: Callable[[Sent], Any]) -> Response:
+    """As `send_and_wait`: a reaction to a message, in the chat it is in; an empty emoji takes it away. Raises InvalidField."""
+    text = check_emoji(emoji, "reaction")
+    target = await _target(call, live, id_, field)
+    draft = Draft("reaction", text=text, ready=True, target=msgspec.structs.replace(target, text=""))
+    return await send_and_wait(call, live, JID.stored(target.chat), draft, word)
+
+
+async def _target(call: Call, live: LiveSession, id_: str, field: str) -> Target:
+    """A message named by our id, by WhatsApp's, or in whatsapp-web.js's form (`false_237612345678@c.us_3EB0…`)."""
     message = await of_whatsapp_id(call, live, id_, "in", "out")
     try:
-        target = await call.gateway.outbox.target(call.key, live, message.id if message else id_[:_LONGEST_ID])
+        return await call.gateway.outbox.target(call.key, live, message.id if message else id_[:_LONGEST_ID])
     except GatewayError as error:
         raise InvalidField(field, f"{field}: {error.message}") from None
-    return msgspec.structs.replace(draft, reply_to=target)
+
+
+async def see(call: Call, live: LiveSession, ids: Sequence[str], field: str) -> None:
+    """Tells of messages that arrived, by WhatsApp's ids, that they were read. Raises InvalidField before any is told of."""
+    found = []
+    for id_ in ids:
+        message = await of_whatsapp_id(call, live, id_, "in")
+        if message is None:
+            raise InvalidField(field, f"{field}: there is no such message that arrived")
+        found.append(message)
+    for message in found:
+        await call.gateway.inbox.mark_read(message, played=False)
+
+
+async def show_available(call: Call, live: LiveSession, available: bool) -> None:
+    """The account as online, also after it connects again, or not; a session's setting, which scope 'send' does not change."""
+    call.gateway.keys.check_scope(call.key, "full")
+    presence = "available" if available else "unavailable"
+    await call.gateway.sessions.update(live, settings=live.session.settings | {"presence": presence})

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from gateway.api.contacts import MOST_NUMBERS, ChatState, look_up, show
 from gateway.api.http import Call, Endpoint, Shape, convert, json_response, retry_headers
 from gateway.api.idempotency import once
-from gateway.api.messages import Text, body_limit
+from gateway.api.messages import Emoji, Text, body_limit
 from gateway.dialects.dialect import Dialect, Loose, Unsupported
-from gateway.dialects.words import Sent, code_to_type, header_key, is_linked, recipient, send_and_wait, with_content, with_reply
+from gateway.dialects.words import (
+    Sent,
+    code_to_type,
+    header_key,
+    is_linked,
+    react_and_wait,
+    recipient,
+    see,
+    send_and_wait,
+    show_available,
+    with_content,
+    with_reply,
+)
 from gateway.errors import GatewayError, InvalidField
 from gateway.services import qr
 from gateway.services.drafts import Draft
@@ -21,6 +34,7 @@ from gateway.services.live import LiveSession
 from gateway.states import Status
 from gateway.times import iso
 
+MOST_SEEN = 100                 # messages that one call tells of
 DEFAULT = "default"             # the session of a key that has several, and of one that has none yet
 CONNECT_SECONDS = 10.0          # how long `"Immediate": false` waits
 _STATUS_OF = {400: 400, 401: 401, 403: 403, 405: 405, 413: 413, 415: 400, 422: 400, 429: 429, 501: 501}
@@ -71,8 +85,36 @@ class PairPhone(Loose, rename="pascal"):
     phone: str | int = ""
 
 
+class React(Loose, rename="pascal"):
+    """`id`: with `me:` before it where the message is our own. `body`: an emoji, or `remove`."""
+
+    phone: str | int = ""
+    body: Emoji = ""
+    id: str = ""
+
+
+class MarkRead(Loose, rename="pascal"):
+    id: Annotated[list[str], msgspec.Meta(max_length=MOST_SEEN)] = msgspec.field(default_factory=list)
+    chat: str = ""
+
+
+class ChatPresence(Loose, rename="pascal"):
+    phone: str | int = ""
+    state: Literal["composing", "paused", ""] = ""
+    media: str = ""
+
+
+class CheckUser(Loose, rename="pascal"):
+    phone: Annotated[list[str | int], msgspec.Meta(max_length=MOST_NUMBERS)] = msgspec.field(default_factory=list)
+
+
+class Presence(Loose, rename="pascal"):
+    type: Literal["available", "unavailable"]
+
+
 _NAMES = {f.encode_name.lower(): f.encode_name for kind in (
-              Connect, Context, SendText, SendAudio, SendImage, SendDocument, SendVideo, PairPhone)
+              Connect, Context, SendText, SendAudio, SendImage, SendDocument, SendVideo, PairPhone, React, MarkRead, ChatPresence,
+              CheckUser, Presence)
           for f in msgspec.structs.fields(kind)}
 
 
@@ -170,8 +212,7 @@ async def get_qr(call: Call) -> Response:
 
 async def pair_phone(call: Call) -> Response:
     live, body = await _find(call), _parse(call, PairPhone)
-    if not body.phone:
-        raise InvalidField("Phone", "Missing Phone in Payload")
+    _need(Phone=body.phone)
     phone = recipient(body.phone, "Phone")
     if is_linked(live):
         raise GatewayError("bad_request", "Already paired")
@@ -198,16 +239,22 @@ async def logout(call: Call) -> Response:
 # ------------------------------------------------------------------ sending
 
 
+def _need(**fields: Any) -> None:
+    for name, value in fields.items():
+        if not value:
+            raise InvalidField(name, f"Missing {name} in Payload")
+
+
+async def _to_send(call: Call) -> LiveSession:
+    return await call.gateway.sessions.to_send(call.key, (await _find(call)).session.id)
+
+
 async def _send(call: Call, message: Message, draft: Draft, name: str, content: str) -> Response:
-    if not message.phone:
-        raise InvalidField("Phone", "Missing Phone in Payload")
-    if not content:
-        raise InvalidField(name, f"Missing {name} in Payload")
+    _need(Phone=message.phone, **{name: content})
     chat = recipient(message.phone, "Phone")
     if draft.kind != "text":
         draft = with_content(call, draft, content, name)
-    live = await _find(call)
-    await call.gateway.sessions.to_send(call.key, live.session.id)
+    live = await _to_send(call)
     stanza = message.context_info.stanza_id if message.context_info else None
     draft = await with_reply(call, live, draft, stanza, "ContextInfo.StanzaId")
     return await send_and_wait(call, live, chat, draft, message_of)
@@ -232,8 +279,7 @@ async def send_audio(call: Call) -> Response:
 @once
 async def send_document(call: Call) -> Response:
     body = _parse(call, SendDocument)
-    if not body.file_name:
-        raise InvalidField("FileName", "Missing FileName in Payload")
+    _need(FileName=body.file_name)
     return await _send(call, body, Draft("document", text=body.caption, filename=body.file_name), "Document", body.document)
 
 
@@ -249,9 +295,52 @@ async def send_image(call: Call) -> Response:
     return await _send(call, body, Draft("image", text=body.caption), "Image", body.image)
 
 
+@once
+async def react(call: Call) -> Response:
+    body = _parse(call, React)
+    _need(Phone=body.phone, Body=body.body, Id=body.id)
+    emoji = "" if body.body == "remove" else body.body
+    return await react_and_wait(call, await _to_send(call), body.id.removeprefix("me:"), emoji, "Id", message_of)
+
+
+# ------------------------------------------------------------------ who is there, and what is being written
+
+
+async def mark_read(call: Call) -> Response:
+    body = _parse(call, MarkRead)
+    _need(Chat=body.chat, Id=body.id)
+    await see(call, await _to_send(call), body.id, "Id")
+    return call.answer(_good({"Details": "Message(s) marked as read"}))
+
+
+async def chat_presence(call: Call) -> Response:
+    body = _parse(call, ChatPresence)
+    _need(Phone=body.phone, State=body.state)
+    state: ChatState = "paused" if body.state == "paused" else "recording" if body.media == "audio" else "composing"
+    await show(await _to_send(call), recipient(body.phone, "Phone"), state, "Phone")
+    return call.answer(_good({"Details": "Chat presence set successfuly"}))
+
+
+async def presence(call: Call) -> Response:
+    body = _parse(call, Presence)
+    await show_available(call, await _find(call), body.type == "available")
+    return call.answer(_good({"Details": "Presence set successfuly"}))
+
+
+async def check_users(call: Call) -> Response:
+    body = _parse(call, CheckUser)
+    _need(Phone=body.phone)
+    found = await look_up(await _to_send(call), body.phone, "Phone")
+    return call.answer(_good({"Users": [
+        {"IsInWhatsapp": known is not None, "JID": str(number), "Query": str(asked), "VerifiedName": ""}
+        for asked, (number, known) in zip(body.phone, found, strict=True)]}))
+
+
+_ASKING = ("no_session", "session_not_connected", "invalid_recipient", "send_failed")
 _SENDING = ("no_session", "session_not_connected", "invalid_recipient", "not_on_whatsapp", "send_failed", "idempotency_conflict")
 WUZAPI = Dialect(
-    "wuzapi", "wuzapi", ("/session", "/chat"), Style(), {"Token": {"type": "apiKey", "in": "header", "name": "Token"}}, Failure,
+    "wuzapi", "wuzapi", ("/session", "/chat", "/user"), Style(),
+    {"Token": {"type": "apiKey", "in": "header", "name": "Token"}}, Failure,
     calls=(
         Endpoint("POST", "/session/connect", connect, "Connect; a QR waits where nothing is linked yet", "full", Connect,
                  tag="wuzapi", answer=Answer, errors=("already_paired", "pairing_failed", "session_limit"),
@@ -281,13 +370,22 @@ WUZAPI = Dialect(
         Endpoint("POST", "/chat/send/document", send_document, "Send a document", "send", SendDocument, tag="wuzapi",
                  answer=Answer, errors=(*_SENDING, "too_large"), max_body=body_limit("document"),
                  example={"Phone": "237612345678", "FileName": "a.pdf", "Document": "data:application/pdf;base64,JVBERi0="}),
+        Endpoint("POST", "/chat/react", react, "React to a message; `remove` takes it away", "send", React, tag="wuzapi",
+                 answer=Answer, errors=_SENDING, example={"Phone": "237612345678", "Body": "👍", "Id": "me:3EB0ABCDEF"}),
+        Endpoint("POST", "/chat/markread", mark_read, "Tell that what came was read", "send", MarkRead, tag="wuzapi", answer=Answer,
+                 errors=_ASKING, example={"Id": ["3EB0ABCDEF"], "Chat": "237612345678@s.whatsapp.net"}),
+        Endpoint("POST", "/chat/presence", chat_presence, "Show in a chat that something is being written or recorded", "send",
+                 ChatPresence, tag="wuzapi", answer=Answer, errors=_ASKING,
+                 example={"Phone": "237612345678", "State": "composing", "Media": "audio"}),
+        Endpoint("POST", "/user/presence", presence, "Be shown as online, or not", "full", Presence, tag="wuzapi", answer=Answer,
+                 errors=("no_session",), example={"Type": "available"}),
+        Endpoint("POST", "/user/check", check_users, "Which numbers are on WhatsApp", "send", CheckUser, tag="wuzapi",
+                 answer=Answer, errors=_ASKING, example={"Phone": ["237612345678"]}),
     ),
     unsupported=(
         Unsupported("*", "/chat/send/{kind}", "POST /api/v1/messages/media"),
-        Unsupported("POST", "/chat/react", "POST /api/v1/messages/{id}/reaction"),
-        Unsupported("POST", "/chat/markread", "POST /api/v1/messages/{id}/read"),
         Unsupported("*", "/webhook", "the webhooks of the native API at /api/v1/webhooks"),
-        Unsupported("*", "/user/{rest:path}", "POST /chat/send/text, which refuses a number that is not on WhatsApp"),
+        Unsupported("*", "/user/{rest:path}", "POST /user/check"),
         Unsupported("*", "/admin/users", "the keys of the native API at /api/v1/keys"),
     ),
 )

@@ -232,15 +232,23 @@ class Holder:
     async def _settle_in(self, link: Link) -> None:
         """Our presence is unavailable unless the session says otherwise, so that the owner's phone keeps notifying. Right
         after linking the core has no push name yet and refuses: it is told again until it takes it."""
-        available = self._standing.session.settings.get("presence") == "available"
         for pause in (0.0, 1.0, 2.0, 5.0, 15.0):
             await asyncio.sleep(pause)
-            try:
-                await link.set_presence(available)
+            if await self.tell_presence(link):
                 break
-            except LinkError as error:
-                self._log.debug("presence_not_told", error=error.text)
         await self._note_account(link)
+
+    @property
+    def available(self) -> bool:
+        return bool(self._standing.session.settings.get("presence") == "available")
+
+    async def tell_presence(self, link: Link) -> bool:
+        try:
+            await link.set_presence(self.available)
+        except LinkError as error:
+            self._log.debug("presence_not_told", error=error.text)
+            return False
+        return True
 
     async def _handle_logged_out(self, event: events.LoggedOut) -> None:
         await self._standing.set(event.reason, detail=event.detail)        # first: from here on nothing more is accepted

@@ -12,10 +12,10 @@ import structlog
 
 from gateway.errors import GatewayError
 from gateway.jid import JID
-from gateway.link.base import Link, LinkError
 from gateway.media.fetch import clean_filename, media_type
 from gateway.messages import MessageKey
 from gateway.services.drafts import Draft
+from gateway.services.live import LiveSession
 from gateway.services.receiving import Arrival
 from gateway.services.sessions import Sessions
 from gateway.store.messages import Message
@@ -70,10 +70,7 @@ class Inbox:
             if data is None:
                 if ref.file_length > self._max_bytes:
                     raise GatewayError("too_large", f"The file is larger than {self._max_bytes >> 20} MiB.")
-                try:
-                    data = await self._link(message).download(ref)
-                except LinkError as error:
-                    raise GatewayError(error.code, error.text) from error
+                data = await self._session(message).ask(lambda link: link.download(ref))
                 if self._retention_seconds:
                     await self._keep(message.id, data)
         return MediaFile(data, media_type(ref.mimetype) or "application/octet-stream", clean_filename(arrival.filename) or "")
@@ -94,24 +91,19 @@ class Inbox:
         arrival = _arrival(payload) if payload is not None else Arrival()
         chat = JID.stored(arrival.chat) if arrival.chat else message.chat
         sender = JID.stored(arrival.sender) if arrival.sender else message.sender
-        try:
-            await self._link(message).mark_read([MessageKey(chat, sender, message.wa_id)], played)
-        except LinkError as error:
-            raise GatewayError(error.code, error.text) from error
+        key = MessageKey(chat, sender, message.wa_id)
+        await self._session(message).ask(lambda link: link.mark_read([key], played))
         async with self._store.database.transaction() as tx:
             await self._store.messages.mark_read(tx, message.id, self._clock(), played=played)
             marked = await self._store.messages.one(message.id, tx)
         assert marked is not None
         return marked
 
-    def _link(self, message: Message) -> Link:
+    def _session(self, message: Message) -> LiveSession:
         live = next((live for live in self._sessions.live() if live.session.id == message.session_id), None)
         if live is None:
             raise GatewayError("session_gone", "The session that got the message was deleted.")
-        if live.link is None or not live.usable.is_set():
-            raise GatewayError("session_not_connected", f"The session is {live.state.status.value}: "
-                               f"{live.state.reason.sentence}", session=live.session.id, state=live.state.public())
-        return live.link
+        return live
 
 
 def _arrival(payload: bytes) -> Arrival:

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import contextvars
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from gateway import events
 from gateway.errors import GatewayError
@@ -21,6 +21,7 @@ from gateway.services.storing import until_stored
 from gateway.states import SessionState, Status
 from gateway.store.sessions import Session
 
+T = TypeVar("T")
 GRACE_SECONDS = 5.0                     # for the send under way, where nobody is in a hurry
 
 
@@ -81,9 +82,22 @@ class LiveSession:
 
     async def reread(self) -> None:
         """The session's row was changed by somebody else (its settings, its name)."""
+        shown = self._holder.available
         await self._standing.refresh()
         if self.sender is not None:
             self.sender.wake()
+        if self._holder.available != shown and self.usable.is_set() and self.link is not None:
+            await self._holder.tell_presence(self.link)
+
+    async def ask(self, what: Callable[[Link], Awaitable[T]]) -> T:
+        """A call over the link there is. Raises session_not_connected, or what became of the call."""
+        if self.link is None or not self.usable.is_set():
+            raise GatewayError("session_not_connected", f"The session is {self.state.status.value}: {self.state.reason.sentence}",
+                               session=self.session.id, state=self.state.public())
+        try:
+            return await what(self.link)
+        except LinkError as error:
+            raise GatewayError(error.code, error.text) from error
 
     # ------------------------------------------------------------------ commands
 

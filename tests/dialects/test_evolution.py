@@ -10,7 +10,8 @@ import aiohttp
 import pytest
 
 from gateway.events import Disconnected
-from gateway.messages import PTT, Audio, Document, Image, Text
+from gateway.messages import PTT, Audio, Document, Image, Reaction, Text
+from tests.api.test_inbox import arrive, received
 from tests.running import Answer, Client, Running, until
 
 TO = "237612345678"
@@ -214,3 +215,64 @@ async def test_calls_it_does_not_offer_name_what_to_use(running: Running, evolut
         answer = await evolution(method, path, {} if method == "POST" else None)
         assert (answer.status, answer.body["error"]) == (501, "Not Implemented")
         assert use in answer.body["response"]["message"][0]
+
+
+async def test_a_reaction_says_what_it_is_of(running: Running, evolution: Client) -> None:
+    live = await linked(running, evolution)
+    await arrive(running, running.links.live(live.session.id), received("A1"))
+    key = {"remoteJid": f"{TO}@s.whatsapp.net", "fromMe": False, "id": "A1"}
+    reacted = await evolution.post("/message/sendReaction/main", {"key": key, "reaction": "🚀"})
+    assert (reacted.status, reacted.body["messageType"], reacted.body["status"]) == (201, "reactionMessage", "SERVER_ACK")
+    assert reacted.body["message"] == {"reactionMessage": {"key": key, "text": "🚀"}}
+    sent = running.links.sent[-1].message
+    assert isinstance(sent, Reaction)
+    assert (sent.emoji, sent.target.id) == ("🚀", "A1")
+    absent = await evolution.post("/message/sendReaction/main", {"key": {"id": "Z9"}, "reaction": "🚀"})
+    assert (absent.status, "key.id" in absent.body["response"]["message"][0]) == (400, True)
+
+
+async def test_what_came_is_marked_as_read(running: Running, evolution: Client) -> None:
+    live = await linked(running, evolution)
+    for id_ in ("A1", "A2"):
+        await arrive(running, running.links.live(live.session.id), received(id_))
+    keys = [{"remoteJid": f"{TO}@s.whatsapp.net", "fromMe": False, "id": id_} for id_ in ("A1", "A2")]
+    read = await evolution.post("/chat/markMessageAsRead/main", {"readMessages": keys})
+    assert (read.status, read.body) == (201, {"message": "Read messages", "read": "success"})
+
+    def told() -> list[str]:
+        return [key.id for one in running.links.told if one.call == "mark_read" for key in one.arguments[0]]
+
+    assert told() == ["A1", "A2"]
+    absent = await evolution.post("/chat/markMessageAsRead/main", {"readMessages": [*keys, keys[0] | {"id": "Z9"}]})
+    assert (absent.status, told()) == (400, ["A1", "A2"])
+
+
+async def test_numbers_are_looked_up_as_they_were_written(running: Running, evolution: Client) -> None:
+    await linked(running, evolution)
+    running.links.not_on_whatsapp = {"237612345600"}
+    found = await evolution.post("/chat/whatsappNumbers/main", {"numbers": ["+237 612 345 678", "237612345600"]})
+    assert (found.status, found.body) == (200, [
+        {"jid": "237612345678@s.whatsapp.net", "exists": True, "number": "+237 612 345 678"},
+        {"jid": "237612345600@s.whatsapp.net", "exists": False, "number": "237612345600"}])
+
+
+async def test_what_is_being_written_is_shown_for_a_while(running: Running, evolution: Client) -> None:
+    await linked(running, evolution)
+    shown = await evolution.post("/chat/sendPresence/main", {"number": TO, "presence": "recording", "delay": 10})
+    assert (shown.status, shown.body) == (201, {"presence": "recording"})
+    states = [told.arguments[1] for told in running.links.told if told.call == "chat_presence"]
+    assert states == ["recording", "paused"]
+    assert (await evolution.post("/chat/sendPresence/main", {"number": TO, "presence": "paused", "delay": 10})).status == 201
+    for path, body in (("/chat/sendPresence/main", {"number": TO, "presence": "available", "delay": 0}),
+                       ("/instance/setPresence/main", {"presence": "unavailable"})):
+        told = await evolution.post(path, body)
+        assert (told.status, told.body) == (201, {"presence": body["presence"]})
+        assert running.links.told[-1].arguments == (body["presence"] == "available",)
+
+
+async def test_its_calls_below_chat_are_answered_beside_wuzapis(running: Running, evolution: Client) -> None:
+    for path in ("/chat/whatsappNumbers/main", "/chat/sendPresence/main", "/chat/markMessageAsRead/main"):
+        absent = await evolution.post(path, {"number": TO, "presence": "paused", "numbers": [TO], "readMessages": [{"id": "A1"}]})
+        assert (absent.status, absent.body["response"]["message"]) == (404, ['The "main" instance does not exist'])
+    wuzapi = await running.client.post("/chat/send/text", {}, headers={"Authorization": "", "Token": evolution.key})
+    assert wuzapi.body["error"] == "Missing Phone in Payload"

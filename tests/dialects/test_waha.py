@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.messages import PTT, Document, Image, Text
+from gateway.messages import PTT, Document, Image, Reaction, Text
 from tests.api.test_inbox import arrive, received
 from tests.running import Answer, Client, Running, until
 
@@ -146,6 +146,58 @@ async def test_what_came_is_seen_once_and_one_by_its_id(running: Running, waha: 
     assert (absent.status, "messageId" in absent.body["message"]) == (422, True)
 
 
+async def test_what_bots_do_before_they_answer(running: Running, waha: Client) -> None:
+    await linked(running, waha)
+    to = {"session": "default", "chatId": TO}
+    for path, state in (("startTyping", "composing"), ("stopTyping", "paused")):
+        shown = await waha.post(f"/api/{path}", to)
+        assert (shown.status, shown.body) == (201, {"result": True})
+        assert (running.links.told[-1].call, running.links.told[-1].arguments[1]) == ("chat_presence", state)
+    for name, state in (("typing", "composing"), ("recording", "recording"), ("paused", "paused")):
+        assert (await waha.post("/api/default/presence", {"chatId": TO, "presence": name})).status == 201
+        assert running.links.told[-1].arguments[1] == state
+    for name, available in (("online", True), ("offline", False)):
+        assert (await waha.post("/api/default/presence", {"presence": name})).status == 201
+        assert (running.links.told[-1].call, running.links.told[-1].arguments) == ("set_presence", (available,))
+    for body in ({"presence": "typing"}, {"presence": "online", "chatId": TO}):
+        refused = await waha.post("/api/default/presence", body)
+        assert (refused.status, "chatId" in refused.body["message"]) == (422, True), refused.body
+
+
+async def test_a_key_that_only_sends_shows_that_it_types_and_not_that_it_is_online(running: Running, waha: Client) -> None:
+    await linked(running, waha)
+    _, text = await running.gateway.keys.create(name="sender", scope="send", shares=running.key.id)
+    sender = Waha(waha.http, waha.url, text)
+    assert (await sender.post("/api/default/presence", {"chatId": TO, "presence": "typing"})).status == 201
+    assert (await sender.post("/api/default/presence", {"presence": "online"})).status == 403
+
+
+async def test_whether_a_number_is_there(running: Running, waha: Client) -> None:
+    await linked(running, waha)
+    running.links.not_on_whatsapp = {"237612345600"}
+    for path in ("/api/contacts/check-exists", "/api/checkNumberStatus"):
+        there = await waha.get(f"{path}?session=default&phone=237612345678")
+        assert (there.status, there.body) == (200, {"numberExists": True, "chatId": TO})
+        nobody = await waha.get(f"{path}?phone=237612345600")
+        assert (nobody.status, nobody.body) == (200, {"numberExists": False})
+
+
+async def test_a_reaction_and_its_end_and_an_answer_the_older_way(running: Running, waha: Client) -> None:
+    await linked(running, waha)
+    await arrive(running, running.links.live(running.gateway.sessions.live()[0].session.id), received("A1"))
+    for emoji in ("👍", ""):
+        reacted = await waha("PUT", "/api/reaction", {"session": "default", "messageId": f"false_{TO}_A1", "reaction": emoji})
+        assert (reacted.status, reacted.body["ack"], reacted.body["to"]) == (200, 1, TO), reacted.body
+        sent = running.links.sent[-1].message
+        assert isinstance(sent, Reaction)
+        assert (sent.emoji, sent.target.id) == (emoji, "A1")
+    for body, named in (({"messageId": "Z9", "reaction": "👍"}, "messageId"), ({"messageId": "A1", "reaction": "yes"}, "reaction")):
+        refused = await waha("PUT", "/api/reaction", body)
+        assert (refused.status, named in refused.body["message"]) == (422, True)
+    answer = await waha.post("/api/reply", {"chatId": TO, "text": "Yes", "reply_to": f"false_{TO}_A1"})
+    assert (answer.status, answer.body["replyTo"]) == (201, {"id": "A1"})
+
+
 async def test_restarting_comes_back_linked_and_logging_out_wants_a_scan(running: Running, waha: Client) -> None:
     running.links.on_pair = lambda pairing: pairing.show_qr()
     await linked(running, waha)
@@ -228,7 +280,7 @@ async def test_deleting_is_idempotent_and_another_keys_session_is_not_touched(ru
 
 
 async def test_calls_it_does_not_offer_name_what_to_use(running: Running, waha: Client) -> None:
-    for method, path, use in (("POST", "/api/reply", "reply_to"), ("PUT", "/api/sessions/default", "PATCH"),
+    for method, path, use in (("PUT", "/api/sessions/default", "PATCH"),
                               ("GET", "/api/default/chats/x/messages", "/api/v1/messages"), ("GET", "/api/version", "/api/v1")):
         answer = await waha(method, path, {} if method != "GET" else None)
         assert (answer.status, answer.body["error"]) == (501, "Not Implemented")

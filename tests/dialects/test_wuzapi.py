@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from gateway.dialects import words
-from gateway.messages import PTT, Document, Image, Text
+from gateway.messages import PTT, Document, Image, Reaction, Text
+from tests.api.test_inbox import arrive, received
 from tests.running import Answer, Client, Running, until
 
 TO = "237612345678"
@@ -185,12 +186,45 @@ async def test_a_session_that_was_stopped_connects_again(running: Running, wuzap
 
 
 async def test_calls_it_does_not_offer_name_what_to_use(running: Running, wuzapi: Client) -> None:
-    for method, path, use in (("POST", "/chat/react", "reaction"),
-                              ("POST", "/chat/send/sticker", "/api/v1/messages/media"),
+    for method, path, use in (("POST", "/chat/send/sticker", "/api/v1/messages/media"),
                               ("GET", "/wuzapi/webhook", "/api/v1/webhooks"), ("GET", "/wuzapi/admin/users", "/api/v1/keys"),
-                              ("POST", "/chat/presence", "/api/v1")):
+                              ("POST", "/user/info", "/user/check")):
         answer = await wuzapi(method, path, {} if method == "POST" else None)
         assert (answer.status, answer.body["code"], answer.body["success"]) == (501, 501, False)
         assert use in answer.body["error"]
 
 
+async def test_reactions_and_reading(running: Running, wuzapi: Client) -> None:
+    live = await linked(running, wuzapi)
+    await arrive(running, running.links.live(live.session.id), received("A1"))
+    own = (await wuzapi.post("/chat/send/text", {"Phone": TO, "Body": "Hello"})).body["data"]["Id"]
+    for id_, body, emoji in (("A1", "👍", "👍"), (f"me:{own}", "👍", "👍"), ("A1", "remove", "")):
+        reacted = await wuzapi.post("/chat/react", {"Phone": TO, "Body": body, "Id": id_})
+        assert (reacted.status, reacted.body["data"]["Details"]) == (200, "Sent"), reacted.body
+        sent = running.links.sent[-1].message
+        assert isinstance(sent, Reaction)
+        assert (sent.emoji, sent.target.id, sent.target.sender is None) == (emoji, id_.removeprefix("me:"), id_ != "A1")
+    read = await wuzapi.post("/chat/markread", {"Id": ["A1"], "Chat": f"{TO}@s.whatsapp.net"})
+    assert (read.status, read.body["data"]) == (200, {"Details": "Message(s) marked as read"})
+    assert [told.arguments[0][0].id for told in running.links.told if told.call == "mark_read"] == ["A1"]
+    for path, sent_body, missing in (("react", {"Phone": TO, "Body": "👍"}, "Id"), ("react", {"Phone": TO, "Id": "A1"}, "Body"),
+                                     ("markread", {"Id": ["A1"]}, "Chat"), ("markread", {"Chat": TO}, "Id"),
+                                     ("presence", {"Phone": TO}, "State")):
+        refused = await wuzapi.post(f"/chat/{path}", sent_body)
+        assert (refused.status, refused.body["error"]) == (400, f"Missing {missing} in Payload")
+
+
+async def test_presence_and_who_is_there(running: Running, wuzapi: Client) -> None:
+    await linked(running, wuzapi)
+    for state, media, told in (("composing", "", "composing"), ("composing", "audio", "recording"), ("paused", "", "paused")):
+        shown = await wuzapi.post("/chat/presence", {"phone": TO, "state": state, "Media": media})
+        assert (shown.status, shown.body["data"]) == (200, {"Details": "Chat presence set successfuly"})
+        assert running.links.told[-1].arguments[1] == told
+    online = await wuzapi.post("/user/presence", {"type": "available"})
+    assert (online.status, online.body["data"]) == (200, {"Details": "Presence set successfuly"})
+    assert (running.links.told[-1].call, running.links.told[-1].arguments) == ("set_presence", (True,))
+    running.links.not_on_whatsapp = {"237612345600"}
+    found = await wuzapi.post("/user/check", {"Phone": [TO, "237612345600"]})
+    assert (found.status, found.body["data"]) == (200, {"Users": [
+        {"IsInWhatsapp": True, "JID": f"{TO}@s.whatsapp.net", "Query": TO, "VerifiedName": ""},
+        {"IsInWhatsapp": False, "JID": "237612345600@s.whatsapp.net", "Query": "237612345600", "VerifiedName": ""}]})

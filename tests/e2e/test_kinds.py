@@ -173,3 +173,18 @@ async def test_a_sent_message_can_be_taken_back(world: World) -> None:
     assert (await world.client.delete(f"/api/v1/messages/{id_}")).status in (200, 202)
     records = await world.arrived(FRIEND, 2)
     assert [(r["kind"], r.get("target")) for r in records if r["kind"] == "revoke"] == [("revoke", sent["whatsapp_id"])]
+
+
+async def test_what_is_being_done_is_shown_and_numbers_are_looked_up(world: World) -> None:
+    session = await world.link()
+    path = f"/api/v1/sessions/{session}"
+    assert (await world.client.post(f"{path}/presence", {"to": FRIEND, "state": "recording"})).status == 200
+    await world.send(FRIEND, "listen")
+    record = (await world.arrived(FRIEND, 1))[-1]
+    assert ("composing", "audio") in [(state["state"], state["media"]) for state in record["chat_states"]]
+    found = await world.client.post(f"{path}/numbers", {"numbers": [FRIEND, "15550000000"]})
+    assert [(one["number"], one["exists"]) for one in found.body["numbers"]] == [(f"+{FRIEND}", True), ("+15550000000", False)]
+    assert (await world.client.patch(path, {"settings": {"presence": "available"}})).status == 200
+    async with asyncio.timeout(10):
+        while [device["available"] for device in (await world.whatsapp("GET", "/state"))["devices"]] != [True]:
+            await asyncio.sleep(0.05)
