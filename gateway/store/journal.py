@@ -7,8 +7,12 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
+
 from gateway.store.database import Database, Row, Transaction
-from gateway.store.vault import Sealer
+from gateway.store.vault import Sealer, VaultError
+
+log = structlog.get_logger("gateway.journal")
 
 TYPES: dict[str, str] = {
     "qr": "A QR code to scan: qr_code (PNG data URI), code (its text), expires_at.",
@@ -19,7 +23,7 @@ TYPES: dict[str, str] = {
     "status": "The session's state changed: status, reason, sentence, since, next_retry, until, action.",
     "message": "A message arrived (or was sent by the owner's phone).",
     "receipt": "A message of ours changed: id, status, stage, at, and error where it failed.",
-    "warning": "Something to look at: code (no_ack, not_delivered, restricted, undecryptable), message, id.",
+    "warning": "Something to look at: code (no_ack, not_delivered, restricted, undecryptable, damaged), message, id.",
     "deleted": "The session was deleted; nothing follows.",
 }
 
@@ -63,8 +67,15 @@ class Journal:
         return Event(seq, owner, session_id, type, at, data)
 
     def _event(self, row: Row) -> Event:
-        data = json.loads(self._sealer.open(row["data_sealed"], f"journal/{row['seq']}"))
-        return Event(row["seq"], row["owner"], row["session_id"], row["type"], row["at"], data)
+        """One that does not open is told as a warning in its place: its number stays, and those after it are told."""
+        type_ = row["type"]
+        try:
+            data = json.loads(self._sealer.open(row["data_sealed"], f"journal/{row['seq']}"))
+        except VaultError as error:
+            log.error("journal_damaged", seq=row["seq"], type=type_, error=error.text)
+            type_, data = "warning", {"session": row["session_id"], "code": "damaged", "id": str(row["seq"]), "message":
+                                      f"An event of type '{type_}' was here. What the disk holds of it is damaged."}
+        return Event(row["seq"], row["owner"], row["session_id"], type_, row["at"], data)
 
     async def after(self, seq: int, limit: int = 500, *, owner: str | None = None, session_id: str | None = None) -> list[Event]:
         """Events with a greater number, in order; of one owner or session if named."""

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import pytest
+import structlog
 
 from gateway.store.journal import TYPES, Journal
-from gateway.store.vault import VaultError
 
 
 async def append(store, count: int = 1, *, owner: str = "o", session: str = "s", at: float = 1000.0, **data):
@@ -88,11 +88,24 @@ async def test_the_disk_holds_no_event_in_the_clear(store):
 
 
 async def test_an_event_moved_to_another_number_is_not_opened(store):
-    await append(store, 2)
+    first, _, third = await append(store, 3)
     async with store.database.transaction() as tx:
         await tx.execute("UPDATE journal SET data_sealed = (SELECT data_sealed FROM journal WHERE seq = 1) WHERE seq = 2")
-    with pytest.raises(VaultError):
-        await store.journal.one(2)
+    damaged = await store.journal.one(2)
+    assert (damaged.type, damaged.data["code"]) == ("warning", "damaged")
+    assert await store.journal.after(0) == [first, damaged, third]
+
+
+async def test_a_damaged_event_is_told_in_its_place_and_hides_no_other(store):
+    first, second, third = await append(store, 3, text="very secret")
+    async with store.database.transaction() as tx:
+        await tx.execute("UPDATE journal SET data_sealed = substr(data_sealed, 1, 20) WHERE seq = 2")
+    with structlog.testing.capture_logs() as lines:
+        told = await store.journal.after(0, session_id="s")
+    assert [told[0], told[2]] == [first, third]
+    assert (told[1].seq, told[1].type, told[1].at, told[1].data["session"]) == (2, "warning", second.at, "s")
+    assert "'message'" in told[1].data["message"]
+    assert [(line["event"], line["seq"]) for line in lines] == [("journal_damaged", 2)]
 
 
 async def test_a_type_nobody_documented_is_refused(store):
