@@ -121,7 +121,7 @@ class Retention:
 
 @dataclass(frozen=True)
 class Dialects:
-    enabled: tuple[str, ...] = option(("svara", "sendapi", "wawp", "waha", "evolution", "wuzapi"), "Which other APIs are spoken.")
+    enabled: tuple[str, ...] = option(("svara", "sendapi", "wawp", "waha", "evolution", "wuzapi", "gowa"), "Which other APIs are spoken.")
     root: str = option("svara", "Which of svara and sendapi also answers at /v1; empty: none.")
 
 

@@ -56,7 +56,9 @@ class Dialect:
 
     def group(self) -> Group:
         """For the OpenAPI document, which describes it under its own prefix."""
-        text = f"As {self.title} has it; also at the root, below {' and '.join(self.roots)}, unless that is another's."
+        text = f"As {self.title} has it."
+        if self.roots:
+            text = f"{text[:-1]}; also at the root, below {' and '.join(self.roots)}, unless that is another's."
         return Group(self.title, self.calls, self.security, self.error, f"/{self.name}", self.forms, text, self.style)
 
     def routes(self, gateway: Gateway, prefix: str, below: str = "") -> list[BaseRoute]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from starlette.routing import BaseRoute
 
 from gateway.api.http import Group
-from gateway.dialects import evolution, sendapi, svara, waha, wawp, wuzapi
+from gateway.dialects import evolution, gowa, sendapi, svara, waha, wawp, wuzapi
 from gateway.dialects.dialect import Dialect, enabled_of, mount_dialects
 from gateway.services.gateway import Gateway
 
 DIALECTS: tuple[Dialect, ...] = (svara.SVARA, sendapi.SENDAPI, wawp.WAWP, waha.WAHA, evolution.EVOLUTION,
-                                 wuzapi.WUZAPI)
+                                 wuzapi.WUZAPI, gowa.GOWA)
 
 
 def mount(gateway: Gateway) -> list[BaseRoute]:

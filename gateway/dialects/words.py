@@ -118,6 +118,14 @@ async def create_with_code(call: Call, *, session_key: str | None = None, name: 
         raise
 
 
+async def only_session(call: Call, default: str) -> LiveSession | None:
+    """Where none was named: the key's only one, or the one of that name."""
+    lives = await call.gateway.sessions.of(call.key)
+    if len(lives) == 1:
+        return lives[0]
+    return next((live for live in lives if live.session.session_key == default), None)
+
+
 def is_linked(live: LiveSession) -> bool:
     return live.session.jid is not None and live.state.status is not Status.LOGGED_OUT
 

@@ -19,6 +19,7 @@ from gateway.dialects.words import (
     code_to_type,
     header_key,
     is_linked,
+    only_session,
     react_and_wait,
     recipient,
     see,
@@ -160,16 +161,8 @@ def _named(value: Any, levels: int = 2) -> Any:
 # ------------------------------------------------------------------ the session
 
 
-async def _session(call: Call) -> LiveSession | None:
-    """The key's only one, or the one named `default`."""
-    lives = await call.gateway.sessions.of(call.key)
-    if len(lives) == 1:
-        return lives[0]
-    return next((live for live in lives if live.session.session_key == DEFAULT), None)
-
-
 async def _find(call: Call) -> LiveSession:
-    live = await _session(call)
+    live = await only_session(call, DEFAULT)
     if live is None:
         raise GatewayError("no_session", "No session")
     return live
@@ -177,7 +170,7 @@ async def _find(call: Call) -> LiveSession:
 
 async def connect(call: Call) -> Response:
     body = _parse(call, Connect)
-    live = await _session(call)
+    live = await only_session(call, DEFAULT)
     if live is not None and (live.link is not None or live.state.status is Status.PENDING):
         raise GatewayError("already_paired", "Already Connected")
     before = live.state if live is not None else None

@@ -11,6 +11,7 @@ import pytest
 from gateway.dialects import words
 from gateway.dialects.mount import DIALECTS
 from gateway.link.base import SendError
+from tests.dialects.test_bad_input import with_key
 from tests.running import Answer, Running
 
 TO = "237612345678"
@@ -21,14 +22,15 @@ SENDS: dict[str, list[tuple[str, dict[str, Any], str]]] = {      # path, body wi
     "evolution": [("/message/sendText/default", {"number": TO, "text": "1"}, ""),
                   ("/message/sendWhatsAppAudio/default", {"number": TO}, "audio")],
     "wuzapi": [("/chat/send/text", {"Phone": TO, "Body": "1"}, ""), ("/chat/send/audio", {"Phone": TO}, "Audio")],
+    "gowa": [("/send/message", {"phone": TO, "message": "1"}, ""), ("/send/audio", {"phone": TO, "ptt": True}, "audio_url")],
 }
-PREFIX = {"svara": "/svara/v1", "wawp": "/wawp/v2", "waha": "/waha/api", "evolution": "/evolution", "wuzapi": "/wuzapi"}
-KEY = {"wawp": "access-token", "waha": "X-Api-Key", "evolution": "apikey", "wuzapi": "Token"}
+PREFIX = {"svara": "/svara/v1", "wawp": "/wawp/v2", "waha": "/waha/api", "evolution": "/evolution", "wuzapi": "/wuzapi",
+          "gowa": "/gowa"}
 CALLS = [(name, *call) for name, calls in SENDS.items() for call in calls]
 
 
 async def send(running: Running, dialect: str, path: str, body: dict[str, Any], key: str) -> Answer:
-    own = {"Authorization": "", KEY[dialect]: running.client.key} if dialect in KEY else {}
+    own = with_key(next(one for one in DIALECTS if one.name == dialect), running.client.key)
     return await running.client.post(PREFIX[dialect] + path, body, headers={**own, "Idempotency-Key": key})
 
 # Calls that ask or tell something and send no message: twice is as good as once.

@@ -20,7 +20,7 @@ SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | 
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 CURL = 'curl() { command curl --silent --show-error --fail-with-body "$@"; echo; }\nset -e\n'
 PRINTED = {"svara": "queued 1000000000", "sendapi": "True", "wawp": " 1", "waha": "SERVER", "evolution": "imageMessage",
-           "wuzapi": "Sent "}
+           "wuzapi": "Sent ", "gowa": "SUCCESS Send audio success"}
 
 
 def names(dialect: Dialect) -> list[str]:

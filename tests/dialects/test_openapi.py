@@ -23,7 +23,7 @@ async def test_a_fuzzer_finds_no_server_error_and_no_answer_that_is_not_describe
     running.links.on_pair = lambda pairing: pairing.show_code() if pairing.phone else pairing.show_qr()
     hexed = uuid.UUID(session).hex
     named = {"svara": {"session_id": f"ws_{hexed}"}, "sendapi": {"id": f"sess_{hexed}"}, "waha": {"session": "default"},
-             "evolution": {"instance": "default"}}.get(dialect.name, {})
+             "evolution": {"instance": "default"}, "gowa": {"device_id": "default"}}.get(dialect.name, {})
     own = {name: value for name, value in with_key(dialect, running.client.key).items() if value}
     headers = own or {"Authorization": f"Bearer {running.client.key}"}
     real = {f"/{dialect.name}{call.path}": named for call in dialect.calls if any(f"{{{name}}}" in call.path for name in named)}

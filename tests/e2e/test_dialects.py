@@ -8,6 +8,7 @@ import hashlib
 from base64 import b64decode, b64encode
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -131,3 +132,23 @@ async def test_waha_wuzapi_and_evolution(world: World, sound: str, hello: bytes)
     sent = (await ask(world, "POST", "/message/sendWhatsAppAudio/second", {"number": FRIEND, "audio": sound}, apikey="KEY")).body
     assert (sent["messageType"], sent["key"]["remoteJid"]) == ("audioMessage", f"{FRIEND}@s.whatsapp.net")
     await check_voice_note(world, 3)
+
+
+async def test_gowa_by_the_picture_its_link_leads_to(world: World, hello: bytes) -> None:
+    basic = {"Authorization": f"Basic {b64encode(f'me:{world.client.key}'.encode()).decode()}"}
+
+    async def gowa(method: str, path: str, **more: Any) -> Any:
+        answer = await world.client(method, path.removeprefix(world.client.url), headers=basic, **more)
+        assert answer.status == 200, answer.body
+        return answer.body
+
+    link = (await gowa("GET", "/gowa/app/login"))["results"]["qr_link"]
+    await scan(world, qr_code_in(await gowa("GET", link)), "15550001111")
+    async with asyncio.timeout(20):
+        while not (await gowa("GET", "/gowa/app/status"))["results"]["is_connected"]:
+            await asyncio.sleep(0.05)
+    form = aiohttp.FormData({"phone": f"{FRIEND}@s.whatsapp.net", "ptt": "true"})
+    form.add_field("audio", hello, filename="hello.mp3")
+    results = (await gowa("POST", "/gowa/send/audio", data=form))["results"]
+    assert results["message_id"].startswith("3EB0")
+    await check_voice_note(world, 1)
