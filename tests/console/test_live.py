@@ -89,3 +89,40 @@ async def test_a_key_is_made_shown_once_and_revoked(console: Opens, running: Run
         await page.get_by_role("button", name="Revoke", exact=True).click()
         await expect(page.get_by_text("my shop")).to_have_count(0)
         assert (await running.client.get("/api/v1/usage", headers={"Authorization": f"Bearer {secret}"})).status == 401
+
+
+async def test_a_sessions_settings_are_changed_and_given_back_to_the_gateway(console: Opens, running: Running, axe: str) -> None:
+    session, _ = await running.linked("main")
+    path = f"/api/v1/sessions/{session}"
+    async with console(width=390) as shown:
+        page = shown.page
+        await page.get_by_role("button", name="Settings of main").click()
+        assert await shown.findings(axe) == []
+        assert await shown.overflow() <= 0
+        await page.get_by_label("Name").fill("Front desk")
+        await page.get_by_label("Messages an hour").fill("30")
+        await page.get_by_label("Seconds between messages").fill("1.5")
+        await page.get_by_label("Quiet hours").fill("22:00-07:00")
+        await page.get_by_label("first").select_option("yes")
+        await page.get_by_label("Show this account as").select_option("online")
+        await page.get_by_role("button", name="Save").click()
+        await expect(page.get_by_role("heading", name="Front desk")).to_be_visible()
+        now = (await running.client.get(path)).body
+        assert (now["name"], now["settings"]) == ("Front desk", {
+            "messages_per_hour": 30, "min_gap_seconds": 1.5, "quiet_hours": "22:00-07:00", "recording_presence": True,
+            "presence": "available"})
+        await page.get_by_role("button", name="Settings of Front desk").click()
+        await expect(page.get_by_label("Messages an hour")).to_have_value("30")
+        for label in ("Messages an hour", "Seconds between messages"):
+            await page.get_by_label(label).fill("")
+        await page.get_by_label("Quiet hours").fill("none")
+        await page.get_by_label("first").select_option(index=0)
+        await page.get_by_label("Show this account as").select_option(index=0)
+        await page.get_by_role("button", name="Save").click()
+        await expect(page.locator("dialog")).to_have_count(0)
+        assert (await running.client.get(path)).body["settings"] == {"quiet_hours": ""}
+        await page.get_by_role("button", name="Settings of Front desk").click()
+        await page.get_by_label("Quiet hours").fill("25:00-07:00")
+        await page.get_by_role("button", name="Save").click()
+        await expect(page.get_by_text("quiet hours must look like 22:00-07:00")).to_be_visible()
+        shown.problems.clear()                              # the browser's own line about the answer 422

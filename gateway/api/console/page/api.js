@@ -63,6 +63,7 @@ async function request(url, options) {
 
 export const get = (path, options) => call("GET", path, options);
 export const post = (path, json = undefined, options = {}) => call("POST", path, { json, ...options });
+export const patch = (path, json) => call("PATCH", path, { json });
 export const remove = (path, options) => call("DELETE", path, options);
 
 /** Gives Idempotency-Keys: for the same `asked` the same one, so that what is pressed again after an answer was lost is sent once. */

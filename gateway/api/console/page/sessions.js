@@ -7,6 +7,7 @@ import { h, show } from "./dom.js";
 import { ago, count, when } from "./format.js";
 import { icon } from "./icons.js";
 import { linkDialog, newSessionDialog } from "./link.js";
+import { settingsDialog } from "./settings.js";
 import { bus, dropSession, putSession, store } from "./store.js";
 
 export const title = "Sessions";
@@ -84,9 +85,12 @@ function actions(session, name) {
     isStopped(session) && linked ? [button("first", "button.primary", "power", "Connect", act("connect")),
       button("relink", "button", "refresh", "Relink", () => relinkStopped(session, name))] : null,
     linked && !isStopped(session) && !linkable ? button("first", "button", "power", "Disconnect", act("disconnect")) : null,
-    session.status === "connected" ? h("a.button", { href: `#/voice/${session.id}`, "aria-label": `Send a voice note: ${name}` }, icon("mic", 16), "Voice note") : null,
-    busyButton("button.ghost.danger.square.last", { dataset: { focus: `delete-${session.id}` }, "aria-label": `Delete ${name}`, title: "Delete" },
-      () => deleteSession(session, name), icon("trash")));
+    session.status === "connected" ? h("a.button", { href: `#/voice/${session.id}`, "aria-label": `Send a voice note: ${name}` }, icon("mic", 16), h("span", "Voice", h("span.roomy", " note"))) : null,
+    h("span.last",
+      h("button.ghost.square", { type: "button", dataset: { focus: `settings-${session.id}` }, "aria-label": `Settings of ${name}`, title: "Settings",
+        onclick: () => settingsDialog(session) }, icon("sliders")),
+      busyButton("button.ghost.danger.square", { dataset: { focus: `delete-${session.id}` }, "aria-label": `Delete ${name}`, title: "Delete" },
+        () => deleteSession(session, name), icon("trash"))));
 }
 
 async function relinkStopped(session, name) {
