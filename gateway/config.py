@@ -53,6 +53,7 @@ class Server:
     connections: int = option(10_000, "Connections held at once, and at most half of the descriptors the process may open. Beyond, the one that keeps us waiting longest makes room.")
     request_seconds: float = option(30.0, "A client has this long to send a request's headers, may be silent this long within a body, and leave an answer untaken this long.")
     streams_per_key: int = option(1000, "Event streams that one API key may hold open at once, with those that share its sessions. 0: no limit.")
+    public_url: str = option("", "Where others reach the gateway, as https://wa.example.com, for links in what it tells. Empty: host and port.")
     metrics: str = option("loopback", "Who may read /metrics: 'loopback' (no key, loopback only), 'admin' (an admin key) or 'off'.")
 
 
@@ -293,6 +294,8 @@ def _validate(settings: Settings) -> None:
     check(settings.server.host != "", "server.host must be an address: 127.0.0.1, or 0.0.0.0 for every network")
     check(0 <= settings.server.port <= 65535, "server.port must be 0..65535")
     check(settings.server.metrics in ("loopback", "admin", "off"), "server.metrics must be loopback, admin or off")
+    check(re.fullmatch(r"(https?://[^\s/]+\S*)?", settings.server.public_url) is not None,
+          "server.public_url must be an address as https://wa.example.com")
     check(settings.server.connections >= 1, "server.connections must be at least 1")
     check(settings.server.heartbeat_seconds >= 0.1, "server.heartbeat_seconds must be at least 0.1")
     check(settings.server.request_seconds >= 1, "server.request_seconds must be at least 1")

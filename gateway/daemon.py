@@ -163,7 +163,9 @@ async def build(settings: Settings, store: Store, links: Links, generations: Gen
         def sessions_of_plan(key: Key) -> int:
             return keys.plan(key).sessions
 
-        webhooks = WebhookService(store, feed, fetcher, clock)
+        server = settings.server
+        webhooks = WebhookService(store, feed, fetcher, clock,
+                                  base=server.public_url.rstrip("/") or f"http://{authority(server.host, server.port)}")
         sessions = Sessions(around, sessions_of_plan, webhooks)
         metrics.attach(sessions)
         outbox = Outbox(store, ledger, preparing, keys, clock)

@@ -44,6 +44,12 @@ class JID:
         """`+` and digits for a PN, else None."""
         return f"+{self.user}" if self.server == USER else None
 
+    @property
+    def c_us(self) -> str:
+        """As WhatsApp Web's own pages write it: `237612345678@c.us`."""
+        jid = self.non_ad()
+        return f"{jid.user}@c.us" if jid.server == USER else str(jid)
+
     @classmethod
     def parse(cls, text: str) -> JID:
         """`user[.agent][:device]@server`, with `c.us` read as `s.whatsapp.net`. Raises ValueError."""

@@ -44,11 +44,15 @@ from gateway.dialects.evolution_shapes import (
     SendMedia,
     SendReaction,
     SendText,
+    SetWebhook,
     State,
     Told,
+    Webhook,
+    WebhookRow,
 )
 from gateway.dialects.words import (
     REASON,
+    Hook,
     Sent,
     comes_back,
     header_key,
@@ -57,9 +61,11 @@ from gateway.dialects.words import (
     recipient,
     see,
     send_and_wait,
+    set_webhooks,
     show_available,
     status_of,
     unlink,
+    webhooks_of,
     with_content,
     with_reply,
 )
@@ -71,6 +77,7 @@ from gateway.services.sessions import FIRST_CODE_SECONDS
 from gateway.states import Status
 from gateway.times import iso
 
+_EVENTS = {"MESSAGES_UPSERT": "message", "MESSAGES_UPDATE": "receipt", "CONNECTION_UPDATE": "status", "QRCODE_UPDATED": "qr"}
 SHOWN_SECONDS = 20.0            # how long one call shows that something is being written
 
 _STATUS = {"pending": "PENDING", "failed": "ERROR", "sent": "SERVER_ACK", "delivered": "DELIVERY_ACK", "read": "READ",
@@ -133,11 +140,11 @@ async def create(call: Call) -> Response:
     if body.integration not in (None, "", "WHATSAPP-BAILEYS"):
         raise GatewayError("not_supported", f"The integration {body.integration[:40]!r} is not offered: this gateway links "
                            "WhatsApp devices (WHATSAPP-BAILEYS).")
-    if body.webhook and (isinstance(body.webhook, str) or (body.webhook.url and body.webhook.enabled)):
-        raise GatewayError("not_supported", "This gateway sends no webhooks in Evolution API's form. Use POST /api/v1/webhooks.")
+    hooks = _hooks(Webhook(url=body.webhook) if isinstance(body.webhook, str) else body.webhook)
     sessions = call.gateway.sessions
     live = await sessions.create(call.key, session_key=body.instanceName, pair=False)
     try:
+        await set_webhooks(call, live, "evolution", hooks)              # before the first thing happens
         code = await _qr(call, live, body.number) if body.qrcode else None
     except GatewayError:
         await sessions.delete(live)
@@ -149,6 +156,37 @@ async def create(call: Call) -> Response:
         rabbitmq={"enabled": False}, nats={"enabled": False}, sqs={"enabled": False},
         settings={"rejectCall": False, "msgCall": "", "groupsIgnore": False, "alwaysOnline": False, "readMessages": False,
                   "readStatus": False, "syncFullHistory": False, "wavoipToken": ""}, qrcode=code))
+
+
+def _hooks(asked: Webhook | None) -> list[Hook]:
+    if asked is None or not asked.enabled or not asked.url:
+        return []
+    for name, value in (("byEvents", asked.byEvents), ("base64", asked.base64), ("headers", asked.headers)):
+        if value:
+            raise GatewayError("not_supported", f"This gateway does not offer `{name}` of a webhook: leave it out.")
+    named = asked.events or [event for event in _EVENTS if event != "QRCODE_UPDATED"]       # that one has to be asked for
+    types = tuple(_EVENTS[event] for event in named if event in _EVENTS)
+    if not types:
+        raise GatewayError("not_supported", f"This gateway tells Evolution API's events {', '.join(_EVENTS)}.")
+    return [Hook("evolution", asked.url, types)]
+
+
+async def set_webhook(call: Call) -> Response:
+    body, live = call.parse(SetWebhook), await _find(call)
+    await set_webhooks(call, live, "evolution", _hooks(body.webhook))
+    return call.answer(await _webhook(call, live))
+
+
+async def find_webhook(call: Call) -> Response:
+    return call.answer(await _webhook(call, await _find(call)))
+
+
+async def _webhook(call: Call, live: LiveSession) -> WebhookRow | None:
+    for one in await webhooks_of(call, live, "evolution"):
+        return WebhookRow(id=one.id, url=one.url, enabled=True, events=[name for name, type_ in _EVENTS.items() if type_ in one.types],
+                          webhookByEvents=False, webhookBase64=False, headers=None, createdAt=iso(one.created_at),
+                          updatedAt=iso(one.created_at), instanceId=live.session.id)
+    return None
 
 
 def _state(live: LiveSession) -> State:
@@ -330,7 +368,7 @@ _SENDING = ("session_not_found", "session_not_connected", "invalid_recipient", "
             "idempotency_conflict")
 EVOLUTION = Dialect(
     "evolution", "Evolution API",
-    ("/instance", "/message", "/chat/whatsappNumbers", "/chat/sendPresence", "/chat/markMessageAsRead"), Style(),
+    ("/instance", "/message", "/webhook", "/chat/whatsappNumbers", "/chat/sendPresence", "/chat/markMessageAsRead"), Style(),
     {"apikey": {"type": "apiKey", "in": "header", "name": "apikey"}}, Failure,
     calls=(
         Endpoint("POST", "/instance/create", create, "Create an instance", "full", Create, tag="Evolution API", answer=Created,
@@ -370,12 +408,16 @@ EVOLUTION = Dialect(
         Endpoint("POST", "/chat/markMessageAsRead/{instance}", read_messages, "Tell that what came was read", "send", ReadMessages,
                  tag="Evolution API", answer=Seen, status=201, errors=_ASKING,
                  example={"readMessages": [{"remoteJid": "237612345678@s.whatsapp.net", "fromMe": False, "id": "3EB0ABCDEF"}]}),
+        Endpoint("POST", "/webhook/set/{instance}", set_webhook, "Have events posted in Evolution API's words", "full", SetWebhook,
+                 tag="Evolution API", answer=WebhookRow | None, status=201, errors=(*_NOT_FOUND, "not_supported"),
+                 example={"webhook": {"enabled": True, "url": "https://example.com/hook", "events": ["MESSAGES_UPSERT"]}}),
+        Endpoint("GET", "/webhook/find/{instance}", find_webhook, "The webhook there is, or null", tag="Evolution API",
+                 answer=WebhookRow | None, errors=_NOT_FOUND),
         Endpoint("POST", "/instance/setPresence/{instance}", set_presence, "Be shown as online, or not", "full", Presence,
                  tag="Evolution API", answer=Told, status=201, errors=_NOT_FOUND, example={"presence": "available"}),
     ),
     unsupported=(
         Unsupported("*", "/message/{kind}/{instance}", "POST /api/v1/messages, /api/v1/messages/media or /api/v1/messages/audio"),
-        Unsupported("*", "/webhook/{call}/{instance}", "the webhooks of the native API at /api/v1/webhooks"),
         Unsupported("*", "/chat/{rest:path}", "the messages of the native API at /api/v1/messages"),
     ),
 )

@@ -11,12 +11,23 @@ from gateway.api.http import Shape
 from gateway.api.messages import Emoji, Text
 from gateway.dialects.dialect import Loose
 
+MOST_EVENTS = 100
 MOST_SEEN = 100                 # messages that one call tells of
 
 
 class Webhook(Loose):
+    """`events`: none named: all but the QR codes."""
+
     url: str = ""
     enabled: bool = True
+    events: Annotated[list[str], msgspec.Meta(max_length=MOST_EVENTS)] = msgspec.field(default_factory=list)
+    byEvents: bool = False
+    base64: bool = False
+    headers: dict[str, Any] | None = None
+
+
+class SetWebhook(Loose):
+    webhook: Webhook
 
 
 class Create(Loose):
@@ -163,6 +174,19 @@ class Connection(Shape):
     base64: str | msgspec.UnsetType = msgspec.UNSET
     count: int | msgspec.UnsetType = msgspec.UNSET
     instance: NameState | msgspec.UnsetType = msgspec.UNSET
+
+
+class WebhookRow(Shape):
+    id: str
+    url: str
+    enabled: bool
+    events: list[str]
+    webhookByEvents: bool
+    webhookBase64: bool
+    headers: dict[str, Any] | None
+    createdAt: str
+    updatedAt: str
+    instanceId: str
 
 
 class Deleted(Shape):

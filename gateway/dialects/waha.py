@@ -13,11 +13,13 @@ from starlette.responses import Response
 from gateway.api.contacts import ChatState, look_up, show
 from gateway.api.http import Call, Endpoint, json_response, retry_headers
 from gateway.api.idempotency import once
+from gateway.api.inbox import media
 from gateway.api.messages import body_limit
 from gateway.dialects.dialect import Dialect, Unsupported
 from gateway.dialects.waha_shapes import (
     Chat,
     Code,
+    Config,
     Create,
     Failure,
     ListQuery,
@@ -36,11 +38,12 @@ from gateway.dialects.waha_shapes import (
     SendText,
     SendVoice,
     Session,
+    Update,
 )
 from gateway.dialects.words import (
     REASON,
+    Hook,
     Sent,
-    c_us,
     code_to_type,
     comes_back,
     header_key,
@@ -49,6 +52,7 @@ from gateway.dialects.words import (
     recipient,
     see,
     send_and_wait,
+    set_webhooks,
     show_available,
     status_of,
     unlink,
@@ -63,6 +67,8 @@ from gateway.states import Status
 
 MOST_SEEN = 20                  # messages that one sendSeen tells of
 _STATE: dict[str, ChatState] = {"typing": "composing", "recording": "recording", "paused": "paused"}
+_EVENTS = {"message": ("waha", "message"), "message.any": ("waha.any", "message"), "message.reaction": ("waha.reaction", "message"),
+           "message.ack": ("waha", "receipt"), "session.status": ("waha", "status", "qr")}     # of a QR only that there is one
 _ACK_NAME = {-1: "ERROR", 0: "PENDING", 1: "SERVER", 2: "DEVICE", 3: "READ", 4: "PLAYED"}
 
 
@@ -95,7 +101,7 @@ def session_status(live: LiveSession) -> str:
 def _shape(live: LiveSession) -> Session:
     s = live.session
     return Session(name=s.session_key, status=session_status(live),
-                   me=Me(id=c_us(s.jid), pushName=s.push_name) if s.jid else None)
+                   me=Me(id=s.jid.c_us, pushName=s.push_name) if s.jid else None)
 
 
 async def _find(call: Call) -> LiveSession:
@@ -104,13 +110,43 @@ async def _find(call: Call) -> LiveSession:
 
 async def create(call: Call) -> Response:
     body = call.parse(Create)
-    if body.config and body.config.webhooks:
-        raise GatewayError("not_supported", "This gateway sends no webhooks in WAHA's form. Use POST /api/v1/webhooks.")
+    hooks = _hooks(body.config)
     sessions = call.gateway.sessions
-    live = await sessions.create(call.key, session_key=body.name or f"session_{uuid.uuid4().hex}", pair=body.start)
-    if not body.start:
+    live = await sessions.create(call.key, session_key=body.name or f"session_{uuid.uuid4().hex}", pair=False)
+    try:
+        await set_webhooks(call, live, "waha", hooks)                   # before the first thing happens
+    except GatewayError:
+        await sessions.delete(live)
+        raise
+    if body.start:
+        await live.relink()
+    else:
         await sessions.update(live, stopped=True)
     return call.answer(_shape(live))
+
+
+async def update(call: Call) -> Response:
+    live = await _find(call)
+    await set_webhooks(call, live, "waha", _hooks(call.parse(Update).config))
+    return call.answer(_shape(live))
+
+
+def _hooks(config: Config | None) -> list[Hook]:
+    """A receiver's events, sorted by the format that tells them."""
+    hooks = []
+    for one in config.webhooks or [] if config else []:
+        if one.customHeaders:
+            raise GatewayError("not_supported", "This gateway sends no headers of yours with a webhook: leave `customHeaders` out.")
+        types: dict[str, set[str]] = {}
+        for event in _EVENTS if "*" in one.events else one.events:
+            if event in _EVENTS:
+                format_, *told = _EVENTS[event]
+                types.setdefault(format_, set()).update(told)
+        if not types:
+            raise GatewayError("not_supported", f"This gateway tells WAHA's events {', '.join(_EVENTS)}.")
+        secret = one.hmac.key if one.hmac else None
+        hooks += [Hook(format_, one.url, tuple(sorted(told)), secret) for format_, told in types.items()]
+    return hooks
 
 
 async def list_(call: Call) -> Response:
@@ -209,10 +245,10 @@ async def _send(call: Call, body: SendText | SendVoice, draft: Draft) -> Respons
 
 
 def message_of(sent: Sent) -> Message:
-    chat, draft = c_us(sent.message.chat), sent.draft
+    chat, draft = sent.message.chat.c_us, sent.draft
     serialized = f"true_{chat}_{sent.whatsapp_id}"
     return Message(
-        id=serialized, timestamp=int(sent.at), from_=c_us(sent.live.session.jid) if sent.live.session.jid else "", fromMe=True,
+        id=serialized, timestamp=int(sent.at), from_=sent.live.session.jid.c_us if sent.live.session.jid else "", fromMe=True,
         to=chat, participant=None, body=draft.text, hasMedia=bool(draft.data),
         media=_media(draft) if draft.data else None, ack=sent.ack,
         ackName=_ACK_NAME[sent.ack], replyTo={"id": draft.reply_to.id} if draft.reply_to else None, vCards=[],
@@ -313,7 +349,7 @@ async def check_exists(call: Call) -> Response:
     query = call.query(NumberQuery)
     live = await call.gateway.sessions.to_send(call.key, query.session)
     ((number, known),) = await look_up(live, [query.phone], "phone")
-    return call.answer(NumberExists(numberExists=True, chatId=c_us(number)) if known else NumberExists(numberExists=False))
+    return call.answer(NumberExists(numberExists=True, chatId=number.c_us) if known else NumberExists(numberExists=False))
 
 
 _NOT_FOUND = ("session_not_found",)
@@ -327,6 +363,9 @@ WAHA = Dialect(
                  status=201, errors=("session_exists", "session_limit", "not_supported"), example={"name": "default", "start": True}),
         Endpoint("GET", "/api/sessions", list_, "List the sessions", query=ListQuery, tag="WAHA", answer=list[Session]),
         Endpoint("GET", "/api/sessions/{session}", get, "One session", tag="WAHA", answer=Session, errors=_NOT_FOUND),
+        Endpoint("PUT", "/api/sessions/{session}", update, "Change a session's webhooks", "full", Update, tag="WAHA", answer=Session,
+                 errors=(*_NOT_FOUND, "not_supported"),
+                 example={"config": {"webhooks": [{"url": "https://example.com/hook", "events": ["message", "session.status"]}]}}),
         Endpoint("DELETE", "/api/sessions/{session}", delete, "Stop, log out and delete a session", "full", tag="WAHA",
                  produces=()),
         Endpoint("POST", "/api/sessions/{session}/start", start, "Start a session", "full", tag="WAHA", answer=Session,
@@ -383,11 +422,13 @@ WAHA = Dialect(
                  example={"chatId": "237612345678@c.us", "presence": "recording"}),
         Endpoint("GET", "/api/contacts/check-exists", check_exists, "Whether a number is on WhatsApp", "send", query=NumberQuery,
                  tag="WAHA", answer=NumberExists, errors=_ASKING),
+        Endpoint("GET", "/api/files/{id}", media, "The file of a message that arrived, as webhooks name it", tag="WAHA", answer=bytes,
+                 produces=("*/*",), statuses=(206,), errors=("message_not_found", "not_found", "media_unavailable",
+                                                             "session_not_connected", "session_gone", "too_large")),
         Endpoint("GET", "/api/checkNumberStatus", check_exists, "The same, as older clients ask it", "send", query=NumberQuery,
                  tag="WAHA", answer=NumberExists, errors=_ASKING),
     ),
     unsupported=(
-        Unsupported("PUT", "/api/sessions/{session}", "PATCH /api/v1/sessions/{id}"),
         Unsupported("GET", "/api/messages", "GET /api/v1/messages"),
         Unsupported("*", "/api/{session}/chats/{rest:path}", "GET /api/v1/messages"),
     ),

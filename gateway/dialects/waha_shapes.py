@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -10,16 +10,34 @@ from gateway.api.http import Shape
 from gateway.api.messages import Emoji, Text
 from gateway.dialects.dialect import Loose
 
+MOST_EVENTS, MOST_WEBHOOKS = 100, 20
 DEFAULT = "default"             # the session where none is named
 
 
+class Hmac(Loose):
+    key: str | None = None
+
+
+class WebhookConfig(Loose):
+    """`hmac.key` signs; 16 characters at least."""
+
+    url: str
+    events: Annotated[list[str], msgspec.Meta(max_length=MOST_EVENTS)]
+    hmac: Hmac | None = None
+    customHeaders: list[Any] | None = None
+
+
 class Config(Loose):
-    webhooks: list[Any] | None = None
+    webhooks: Annotated[list[WebhookConfig], msgspec.Meta(max_length=MOST_WEBHOOKS)] | None = None
 
 
 class Create(Loose):
     name: str | None = None
     start: bool = True
+    config: Config | None = None
+
+
+class Update(Loose):
     config: Config | None = None
 
 

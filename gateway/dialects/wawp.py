@@ -15,7 +15,7 @@ from gateway.api.http import Call, Endpoint, Shape, convert, json_response, retr
 from gateway.api.idempotency import once
 from gateway.api.messages import body_limit, check_file_url
 from gateway.dialects.dialect import Dialect, Loose, Unsupported
-from gateway.dialects.words import REASON, Sent, c_us, recipient, send_and_wait, status_of, with_reply
+from gateway.dialects.words import REASON, Sent, recipient, send_and_wait, status_of, with_reply
 from gateway.errors import GatewayError, InvalidField
 from gateway.services.drafts import Draft
 
@@ -90,7 +90,7 @@ async def send_voice(call: Call) -> Response:
 def whatsapp_web_message(sent: Sent) -> dict[str, Any]:
     """As whatsapp-web.js shows a message: our part of `_data`, and its own summary of it."""
     message, draft = sent.message, sent.draft
-    chat, own = c_us(message.chat), c_us(sent.live.session.jid) if sent.live.session.jid else ""
+    chat, own = message.chat.c_us, sent.live.session.jid.c_us if sent.live.session.jid else ""
     id_ = {"fromMe": True, "remote": chat, "id": sent.whatsapp_id, "_serialized": f"true_{chat}_{sent.whatsapp_id}"}
     at, quoted = int(sent.at), draft.reply_to
     data = {"id": id_, "viewed": False, "body": "", "type": message.kind, "t": at, "from": own, "to": chat, "ack": sent.ack,

@@ -20,7 +20,7 @@ from gateway.api.idempotency import remember
 from gateway.api.messages import check_emoji, shown_name, with_bytes
 from gateway.api.messages import recipient as native_recipient
 from gateway.errors import TABLE, GatewayError, InvalidField
-from gateway.jid import JID, USER
+from gateway.jid import JID
 from gateway.services.drafts import Draft, Target
 from gateway.services.feed import SlowReader, Stopping
 from gateway.services.live import LiveSession
@@ -28,6 +28,7 @@ from gateway.services.sessions import FIRST_CODE_SECONDS, Linking
 from gateway.states import Status
 from gateway.store.database import Transaction
 from gateway.store.messages import Message
+from gateway.store.webhooks import Webhook
 
 ACK_SECONDS = 20.0              # how long an answer waits for WhatsApp's acknowledgement
 REASON = {400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed", 409: "Conflict",
@@ -71,12 +72,6 @@ def recipient(text: str | int, field: str) -> JID:
 def digits(jid: JID) -> str:
     """A person's number without `+`; anything else as the JID it is."""
     return jid.phone.removeprefix("+") if jid.phone else str(jid)
-
-
-def c_us(jid: JID) -> str:
-    """As WhatsApp Web's own pages write it: `237612345678@c.us`."""
-    jid = jid.non_ad()
-    return f"{jid.user}@c.us" if jid.server == USER else str(jid)
 
 
 def with_content(call: Call, draft: Draft, content: str | bytes, field: str) -> Draft:
@@ -187,6 +182,38 @@ class Sent:
     @property
     def at(self) -> float:
         return self.message.sent_at or self.message.created_at
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """A webhook that a dialect asks for: its format, and the journal's types that it tells of."""
+
+    format: str
+    url: str
+    types: tuple[str, ...]
+    secret: str | None = None
+
+
+async def webhooks_of(call: Call, live: LiveSession, dialect: str) -> list[Webhook]:
+    """Those of the session that speak as the dialect does."""
+    return [one for one in await call.gateway.webhooks.all(call.key)
+            if one.session_id == live.session.id and one.format.partition(".")[0] == dialect]
+
+
+async def set_webhooks(call: Call, live: LiveSession, dialect: str, wanted: Sequence[Hook]) -> None:
+    """In place of those there were; all of them or none. Raises InvalidField."""
+    service, old, made = call.gateway.webhooks, await webhooks_of(call, live, dialect), []
+    try:
+        for hook in wanted:
+            new, _ = await service.create(call.key, session_id=live.session.id, url=hook.url, types=hook.types, secret=hook.secret,
+                                          format=hook.format)
+            made.append(new)
+    except BaseException:
+        old = made
+        raise
+    finally:
+        for one in old:
+            await service.delete(call.key, one.id)
 
 
 async def send_and_wait(call: Call, live: LiveSession, chat: JID, draft: Draft, word: Callable[[Sent], Any]) -> Response:

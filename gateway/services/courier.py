@@ -19,7 +19,7 @@ import structlog
 
 from gateway.media.fetch import FetchError, Posted
 from gateway.services.waiting import wait
-from gateway.services.webhook_formats import Formatter
+from gateway.services.webhook_telling import Formatter, Telling, Written
 from gateway.store.database import Transaction
 from gateway.store.journal import Event
 from gateway.store.store import Store
@@ -33,6 +33,7 @@ TIMEOUT_SECONDS = 10.0
 AT_ONCE = 8                             # chats of one webhook served at the same time
 SECRETS = ("qr", "pairing_code")        # they link a phone: only for a webhook that names them
 _GONE = 410
+_OWN_WORDS = ("native", "svara")        # formats that say nothing of the session but its id
 _MAKE = 200                             # events turned into deliveries in one transaction
 
 Post = Callable[[str, bytes, Mapping[str, str]], Awaitable[Posted]]
@@ -66,9 +67,9 @@ class Courier:
     """`run` until cancelled, or until the webhook is deleted. `wake` whenever there may be something to do."""
 
     def __init__(self, webhook_id: str, store: Store, post: Post, formats: Mapping[str, Formatter],
-                 clock: Callable[[], float], wait: Wait = wait) -> None:
+                 clock: Callable[[], float], wait: Wait = wait, base: str = "") -> None:
         self._id, self._store, self._post, self._formats = webhook_id, store, post, formats
-        self._clock, self._wait = clock, wait
+        self._clock, self._wait, self._base = clock, wait, base
         self._wake = asyncio.Event()
         self._flying: dict[int, asyncio.Task[bool]] = {}
         self._alarm: float | None = 0.0         # when the next delivery that waits for its time is due
@@ -120,19 +121,28 @@ class Courier:
             if secret is None:
                 return                          # deleted just now
             position = events[-1].seq
-            await self._store.database.write(partial(self._deliveries_of, webhook, events, secret))
+            ids = {event.seq: await self._delivery_id(webhook, event, secret) for event in events if wants(webhook, event.type)}
+            await self._store.database.write(partial(self._deliveries_of, webhook, events, ids))
 
-    async def _deliveries_of(self, webhook: Webhook, events: list[Event], secret: str, tx: Transaction) -> None:
+    async def _deliveries_of(self, webhook: Webhook, events: list[Event], ids: Mapping[int, str | None], tx: Transaction) -> None:
         for event in events:
-            if wants(webhook, event.type) and (id_ := self._delivery_id(webhook, event, secret)):
+            if id_ := ids.get(event.seq):
                 await self._store.webhooks.make(tx, webhook, id=id_, journal_seq=event.seq, chat=chat_of(event), at=self._clock())
         await self._store.webhooks.advance(tx, webhook.id, events[-1].seq)
 
-    def _delivery_id(self, webhook: Webhook, event: Event, secret: str) -> str | None:
+    async def _delivery_id(self, webhook: Webhook, event: Event, secret: str) -> str | None:
         """The same words for the same webhook are one delivery, so its id is made of them."""
         draft = Delivery(0, "", webhook.id, event.seq, "", "waiting", 0, 0, None, None, 0, None)
-        written = self._formats[webhook.format](event, draft, secret, 0)
+        written = await self._written(webhook, draft, event, secret, 0)
         return str(uuid.uuid5(uuid.UUID(webhook.id), written[0].decode())) if written else None
+
+    async def _written(self, webhook: Webhook, delivery: Delivery, event: Event, secret: str, now: float) -> Written | None:
+        session = None if webhook.format in _OWN_WORDS else await self._store.sessions.one(event.session_id)
+        try:
+            return self._formats[webhook.format](Telling(event, delivery, secret, now, session, webhook.url, self._base))
+        except (LookupError, TypeError, ValueError):        # one event that cannot be worded does not hold up the others
+            self._log.exception("event_not_worded", format=webhook.format, seq=event.seq)
+            return None
 
     # ------------------------------------------------------------------ while the receiver takes what it gets
 
@@ -222,7 +232,7 @@ class Courier:
 
     async def _try(self, webhook: Webhook, delivery: Delivery, event: Event) -> Answer:
         secret = await self._store.webhooks.secret(webhook.id)
-        if secret is None or (written := self._formats[webhook.format](event, delivery, secret, self._clock())) is None:
+        if secret is None or (written := await self._written(webhook, delivery, event, secret, self._clock())) is None:
             return Answer(204, None)            # the webhook is deleted, or its format has no words for it: nothing to tell
         body, headers = written
         try:

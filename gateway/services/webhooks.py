@@ -17,7 +17,8 @@ from gateway.media.urls import parse_url
 from gateway.services.courier import RETRY_SECONDS, TIMEOUT_SECONDS, Courier, Wait
 from gateway.services.feed import Feed
 from gateway.services.waiting import wait
-from gateway.services.webhook_formats import FORMATS, Formatter
+from gateway.services.webhook_formats import FORMATS
+from gateway.services.webhook_telling import Formatter
 from gateway.store.journal import TYPES, Event
 from gateway.store.keys import Key
 from gateway.store.sessions import Session
@@ -36,9 +37,9 @@ class WebhookService:
 
     def __init__(self, store: Store, feed: Feed, fetcher: Fetcher, clock: Callable[[], float] = time.time, *,
                  timeout_seconds: float = TIMEOUT_SECONDS, wait: Wait = wait,
-                 formats: Mapping[str, Formatter] | None = None) -> None:
+                 formats: Mapping[str, Formatter] | None = None, base: str = "") -> None:
         self._store, self._feed, self._fetcher, self._clock = store, feed, fetcher, clock
-        self._timeout, self._wait = timeout_seconds, wait
+        self._timeout, self._wait, self._base = timeout_seconds, wait, base
         self.formats = FORMATS if formats is None else formats
         self._couriers: dict[str, tuple[Webhook, Courier]] = {}
         self._tasks: asyncio.TaskGroup | None = None
@@ -59,7 +60,7 @@ class WebhookService:
 
     def _begin(self, webhook: Webhook) -> None:
         if self._tasks is not None and webhook.id not in self._couriers:
-            courier = Courier(webhook.id, self._store, self._post, self.formats, self._clock, self._wait)
+            courier = Courier(webhook.id, self._store, self._post, self.formats, self._clock, self._wait, self._base)
             self._couriers[webhook.id] = webhook, courier
             self._tasks.create_task(self._guard(webhook.id, courier), name=f"webhook {webhook.id}")
 

@@ -157,12 +157,15 @@ async def test_errors_are_in_its_envelope(running: Running, evolution: Client, f
         ("/message/sendMedia/main", {"number": TO, "mediatype": "sculpture", "media": "x"}, 400),
         ("/instance/create", {"instanceName": "main"}, 403),
         ("/instance/create", {"instanceName": "b", "integration": "WHATSAPP-BUSINESS"}, 501),
-        ("/instance/create", {"instanceName": "b", "webhook": {"url": "https://example.com"}}, 501),
+        ("/instance/create", {"instanceName": "b", "webhook": {"url": "https://example.com", "base64": True}}, 501),
+        ("/instance/create", {"instanceName": "b", "webhook": {"url": "https://example.com", "events": ["CALL"]}}, 501),
+        ("/instance/create", {"instanceName": "b", "webhook": {"url": "ftp://x"}}, 400),
     ):
         answer = await evolution.post(path, body)
         assert (answer.status, answer.body["status"]) == (status, status), answer.body
         assert set(answer.body) == {"status", "error", "response"}
         assert set(answer.body["response"]) == {"message"}
+    assert [live.session.session_key for live in running.gateway.sessions.live()] == ["main"]
     absent = await evolution.post("/message/sendText/main", {"number": "237699999999", "text": "1"})
     assert absent.body["response"]["message"] == [
         {"jid": "237699999999@s.whatsapp.net", "exists": False, "number": "237699999999"}]
@@ -210,8 +213,7 @@ async def test_instances_are_listed_restarted_and_logged_out(running: Running, e
 
 async def test_calls_it_does_not_offer_name_what_to_use(running: Running, evolution: Client) -> None:
     for method, path, use in (("POST", "/message/sendPoll/main", "/api/v1/messages"),
-                              ("POST", "/evolution/chat/findMessages/main", "/api/v1/messages"),
-                              ("POST", "/evolution/webhook/set/main", "/api/v1/webhooks")):
+                              ("POST", "/evolution/chat/findMessages/main", "/api/v1/messages")):
         answer = await evolution(method, path, {} if method == "POST" else None)
         assert (answer.status, answer.body["error"]) == (501, "Not Implemented")
         assert use in answer.body["response"]["message"][0]

@@ -31,7 +31,7 @@ def test_at_v1_answers_the_one_that_was_chosen_and_every_other_place_has_one_own
     owners = {path: dialect.name for path, dialect in owners_of_roots(DIALECTS, root).items()}
     assert owners.pop("/v1", None) == owner
     assert owners == {"/v2": "wawp", "/api": "waha", "/instance": "evolution", "/message": "evolution", "/session": "wuzapi",
-                      "/chat": "wuzapi", "/user": "wuzapi", "/chat/whatsappNumbers": "evolution",
+                      "/webhook": "evolution", "/chat": "wuzapi", "/user": "wuzapi", "/chat/whatsappNumbers": "evolution",
                       "/chat/sendPresence": "evolution", "/chat/markMessageAsRead": "evolution"}
 
 
@@ -53,8 +53,9 @@ async def test_start_up_says_which_paths_are_whose(tmp_path: Path) -> None:
             pass
     told = {line["dialect"]: line["paths"] for line in lines if line["event"] == "dialect_mounted"}
     assert told == {"svara": ["/svara", "/v1"], "sendapi": ["/sendapi"], "wawp": ["/wawp", "/v2"], "waha": ["/waha", "/api"],
-                    "evolution": ["/evolution", "/instance", "/message", "/chat/whatsappNumbers", "/chat/sendPresence",
-                                  "/chat/markMessageAsRead"], "wuzapi": ["/wuzapi", "/session", "/chat", "/user"],
+                    "evolution": ["/evolution", "/instance", "/message", "/webhook", "/chat/whatsappNumbers",
+                                  "/chat/sendPresence", "/chat/markMessageAsRead"],
+                    "wuzapi": ["/wuzapi", "/session", "/chat", "/user"],
                     "gowa": ["/gowa"]}
 
 

@@ -255,11 +255,16 @@ async def test_errors_are_in_its_envelope(running: Running, waha: Client, files:
         ("/api/sendVoice", {"chatId": TO, "file": {"data": "!"}}, 422),
         ("/api/sendVoice", {"chatId": TO, "file": {}}, 422),
         ("/api/sessions", {"name": "default"}, 422),
-        ("/api/sessions", {"name": "b", "config": {"webhooks": [{"url": "https://example.com"}]}}, 501),
+        ("/api/sessions", {"name": "b", "config": {"webhooks": [{"url": "https://example.com"}]}}, 422),
+        ("/api/sessions", {"name": "b", "config": {"webhooks": [{"url": "https://example.com", "events": ["call.received"]}]}}, 501),
+        ("/api/sessions", {"name": "b", "config": {"webhooks": [{"url": "ftp://x", "events": ["*"]}]}}, 422),
+        ("/api/sessions", {"name": "b", "config": {"webhooks": [
+            {"url": "https://example.com", "events": ["*"], "customHeaders": [{"name": "A", "value": "b"}]}]}}, 501),
     ):
         answer = await waha.post(path, body)
         assert (answer.status, answer.body["statusCode"]) == (status, status), answer.body
         assert set(answer.body) == {"statusCode", "message", "error"}
+    assert [live.session.session_key for live in running.gateway.sessions.live()] == ["default"]
     assert (await waha.get("/api/default/auth/qr")).status == 422
     wrong = await waha.get("/api/sessions", headers={"X-Api-Key": "wrong"})
     assert (wrong.status, wrong.body) == (401, {"statusCode": 401, "message": "Unauthorized", "error": "Unauthorized"})
@@ -280,8 +285,7 @@ async def test_deleting_is_idempotent_and_another_keys_session_is_not_touched(ru
 
 
 async def test_calls_it_does_not_offer_name_what_to_use(running: Running, waha: Client) -> None:
-    for method, path, use in (("PUT", "/api/sessions/default", "PATCH"),
-                              ("GET", "/api/default/chats/x/messages", "/api/v1/messages"), ("GET", "/api/version", "/api/v1")):
+    for method, path, use in (("GET", "/api/default/chats/x/messages", "/api/v1/messages"), ("GET", "/api/version", "/api/v1")):
         answer = await waha(method, path, {} if method != "GET" else None)
         assert (answer.status, answer.body["error"]) == (501, "Not Implemented")
         assert use in answer.body["message"]

@@ -486,12 +486,12 @@ async def test_a_failure_inside_the_gateway_is_survived(world):
     """A full disk, or a mistake of ours: the courier begins again, and the delivery is not lost."""
     calls = 0
 
-    def stumbling(event, delivery, secret, now):
+    def stumbling(it):
         nonlocal calls
         calls += 1
         if calls in (1, 3):
             raise sqlite3.OperationalError("disk I/O error") if calls == 3 else ZeroDivisionError
-        return FORMATS["native"](event, delivery, secret, now)
+        return FORMATS["native"](it)
 
     world.service.formats = {"native": stumbling}
     await world.hook()

@@ -12,6 +12,7 @@ import pytest
 
 from gateway.services.courier import AT_ONCE, RETRY_SECONDS, SECRETS, TIMEOUT_SECONDS
 from gateway.services.webhook_formats import FORMATS, native
+from gateway.services.webhook_telling import Telling
 from gateway.store.journal import Event
 from gateway.store.webhooks import Delivery
 
@@ -27,7 +28,7 @@ def code(language: str, containing: str) -> str:
 
 
 def signed(now: float = NOW) -> tuple[bytes, str]:
-    body, headers = native(EVENT, DELIVERY, SECRET, now)
+    body, headers = native(Telling(EVENT, DELIVERY, SECRET, now))
     return body, headers["X-Gateway-Signature"]
 
 
