@@ -169,9 +169,10 @@ async def login(call: Call) -> Response:
     if live is None:
         live = await call.gateway.sessions.create(call.key, session_key=DEFAULT)
     linking = await call.gateway.sessions.code_to_scan(live)
+    base = (call.gateway.settings.server.public_url or str(call.request.base_url)).rstrip("/")
     return _good(call, "Login success", {
         "device_id": live.session.session_key, "qr_duration": max(1, round(linking.expires_at - call.gateway.clock())),
-        "qr_link": f"{call.request.base_url}gowa/statics/images/qrcode/{live.session.id}.png"}, {"Cache-Control": "no-store"})
+        "qr_link": f"{base}/gowa/statics/images/qrcode/{live.session.id}.png"}, {"Cache-Control": "no-store"})
 
 
 async def picture(call: Call) -> Response:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -12,7 +14,7 @@ from gateway.dialects import words
 from gateway.events import Disconnected
 from gateway.messages import PTT, Audio, Document, Image, Reaction, Revoke, Text
 from tests.api.test_inbox import arrive, received
-from tests.running import Answer, Client, Running, until
+from tests.running import FAST, Answer, Client, Running, run_gateway, until
 
 PHONE = "237612345678@s.whatsapp.net"
 
@@ -214,3 +216,11 @@ async def test_the_key_is_the_password_or_stands_alone(running: Running, gowa: C
     for header in (f"Bearer {gowa.key}", "Basic !!", "Basic"):
         refused = await gowa.get("/devices", headers={"Authorization": header})
         assert (refused.status, refused.body["code"], refused.headers["WWW-Authenticate"]) == (401, "AUTHENTICATION_ERROR", "Basic")
+
+
+async def test_behind_a_proxy_links_lead_where_others_reach_it(tmp_path: Path) -> None:
+    settings = replace(FAST, server=replace(FAST.server, public_url="https://wa.example.com/w/"))
+    async with run_gateway(tmp_path / "state", settings) as running:
+        running.links.on_pair = lambda pairing: pairing.show_qr()
+        results = good(await Gowa(running.client.http, running.client.url, running.client.key).get("/app/login"))
+        assert results["qr_link"].startswith("https://wa.example.com/w/gowa/statics/")
