@@ -16,6 +16,7 @@ from starlette.responses import Response
 from gateway.api.contacts import look_up, show
 from gateway.api.http import Call, Endpoint, json_response, retry_headers
 from gateway.api.idempotency import once, remember
+from gateway.api.inbox import media
 from gateway.api.messages import body_limit
 from gateway.dialects.dialect import Dialect, Unsupported
 from gateway.dialects.gowa_shapes import (
@@ -24,6 +25,7 @@ from gateway.dialects.gowa_shapes import (
     ChatPresence,
     Create,
     DeviceQuery,
+    Hooked,
     Message,
     PhoneQuery,
     Presence,
@@ -35,6 +37,7 @@ from gateway.dialects.gowa_shapes import (
     SendVideo,
 )
 from gateway.dialects.words import (
+    Hook,
     Sent,
     code_to_type,
     comes_back,
@@ -46,9 +49,11 @@ from gateway.dialects.words import (
     recipient,
     see,
     send_and_wait,
+    set_webhooks,
     show_available,
     status_of,
     unlink,
+    webhooks_of,
     with_content,
     with_reply,
 )
@@ -60,6 +65,8 @@ from gateway.states import Status
 from gateway.times import iso
 
 DEFAULT = "default"             # the device of a key that has none yet
+_EVENTS = {"message": ("gowa", "message"), "message.ack": ("gowa", "receipt"), "message.reaction": ("gowa.reaction", "message"),
+           "message.edited": ("gowa.edit", "message"), "message.revoked": ("gowa.revoke", "message")}
 _CODES = {"unauthorized": (401, "AUTHENTICATION_ERROR"), "session_not_found": (404, "DEVICE_NOT_FOUND"),
           "no_session": (400, "DEVICE_ID_REQUIRED"), "session_ambiguous": (400, "DEVICE_ID_REQUIRED"),
           "invalid_recipient": (400, "INVALID_JID"), "not_on_whatsapp": (400, "INVALID_JID"),
@@ -136,10 +143,51 @@ async def list_(call: Call) -> Response:
 async def create(call: Call) -> Response:
     """A slot, which its login links."""
     body = call.parse(Create)
-    if body.webhook_url:
-        raise GatewayError("not_supported", "This gateway sends no webhooks in GOWA's form. Use POST /api/v1/webhooks.")
+    hooks = _hooks(body)
     live = await call.gateway.sessions.create(call.key, session_key=body.device_id or str(uuid.uuid4()), pair=False)
-    return _good(call, "Device added", _device(live))
+    try:
+        await set_webhooks(call, live, "gowa", hooks)
+    except GatewayError:
+        await call.gateway.sessions.delete(live)
+        raise
+    return _good(call, "Device added", {**_device(live), **(await _hooked(call, live) if hooks else {})})
+
+
+def _hooks(asked: Hooked) -> list[Hook]:
+    """A receiver's events, sorted by the format that tells them."""
+    if not asked.webhook_url:
+        return []
+    _refuse({"webhook_insecure_skip_verify": asked.webhook_insecure_skip_verify})
+    named = [name.strip().lower() for name in asked.webhook_events.split(",") if name.strip()] or list(_EVENTS)
+    types: dict[str, list[str]] = {}
+    for name in dict.fromkeys(named):
+        if name in _EVENTS:
+            format_, type_ = _EVENTS[name]
+            types.setdefault(format_, []).append(type_)
+    if not types:
+        raise GatewayError("not_supported", f"This gateway tells GOWA's events {', '.join(_EVENTS)}.")
+    return [Hook(format_, asked.webhook_url, tuple(told), asked.webhook_secret or None) for format_, told in types.items()]
+
+
+async def _hooked(call: Call, live: LiveSession) -> dict[str, Any]:
+    """The secret is shown to nobody again."""
+    there = await webhooks_of(call, live, "gowa")
+    told = {(one.format, type_) for one in there for type_ in one.types}
+    return {"webhook_url": there[0].url if there else "", "webhook_secret": "", "webhook_insecure_skip_verify": False,
+            "webhook_events": ",".join(name for name, what in _EVENTS.items() if what in told)}
+
+
+async def get_webhook(call: Call) -> Response:
+    live = await _find(call)
+    return _good(call, "Device webhook retrieved", {"device_id": live.session.session_key, **await _hooked(call, live)})
+
+
+async def set_webhook(call: Call) -> Response:
+    body, live = call.parse(Hooked), await _find(call)
+    if body.webhook_url is None:
+        raise InvalidField("webhook_url", "webhook_url is required")
+    await set_webhooks(call, live, "gowa", _hooks(body))
+    return _good(call, "Device webhook updated", {"device_id": live.session.session_key, **await _hooked(call, live)})
 
 
 async def get(call: Call) -> Response:
@@ -365,6 +413,13 @@ GOWA = Dialect(
         _call("POST", "/devices/{device_id}/reconnect", reconnect, "Disconnect and connect", "full",
               errors=(*_NAMING, "session_not_connected")),
         _call("GET", "/devices/{device_id}/status", status, "Whether it is connected and logged in", "read", errors=_NAMING),
+        _call("GET", "/devices/{device_id}/webhook", get_webhook, "Where its events go", "read", errors=_NAMING),
+        _call("PATCH", "/devices/{device_id}/webhook", set_webhook, "Have its events posted, or with an empty URL no more", "full",
+              body=Hooked, errors=(*_NAMING, "not_supported"),
+              example={"webhook_url": "https://example.com/hook", "webhook_events": "message,message.ack"}),
+        _call("GET", "/statics/media/{id}", media, "The file of a message that arrived, as webhooks name it", "read", answer=bytes,
+              produces=("*/*",), statuses=(206,), errors=("message_not_found", "not_found", "media_unavailable",
+                                                          "session_not_connected", "session_gone", "too_large")),
         _call("GET", "/statics/images/qrcode/{file}", picture, "The picture that `qr_link` leads to", "full", answer=bytes,
               produces=("image/png",), errors=("session_not_found", "not_found")),
         _call("GET", "/user/check", check, "Whether a number is on WhatsApp", "send", query=PhoneQuery, errors=_ASKING),
@@ -391,7 +446,6 @@ GOWA = Dialect(
               example=_PHONE),
     ),
     unsupported=(
-        Unsupported("*", "/devices/{device_id}/webhook", "the webhooks of the native API at /api/v1/webhooks"),
         Unsupported("*", "/send/{kind}", "POST /api/v1/messages or /api/v1/messages/media"),
         Unsupported("GET", "/message/{message_id}/download", "GET /api/v1/messages/{id}/media"),
         Unsupported("*", "/message/{message_id}/{what}", "the messages of the native API at /api/v1/messages"),

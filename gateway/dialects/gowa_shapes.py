@@ -11,9 +11,17 @@ from gateway.api.messages import Emoji, Text
 from gateway.dialects.dialect import Loose
 
 
-class Create(Loose):
+class Hooked(Loose):
+    """`webhook_secret`: 16 characters at least. `webhook_events`: names with commas; empty: all."""
+
+    webhook_url: str | None = None
+    webhook_secret: str = ""
+    webhook_events: str = ""
+    webhook_insecure_skip_verify: bool = False
+
+
+class Create(Hooked):
     device_id: str | None = None
-    webhook_url: str = ""
 
 
 class DeviceQuery(msgspec.Struct):

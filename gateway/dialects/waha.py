@@ -68,6 +68,7 @@ from gateway.states import Status
 MOST_SEEN = 20                  # messages that one sendSeen tells of
 _STATE: dict[str, ChatState] = {"typing": "composing", "recording": "recording", "paused": "paused"}
 _EVENTS = {"message": ("waha", "message"), "message.any": ("waha.any", "message"), "message.reaction": ("waha.reaction", "message"),
+           "message.edited": ("waha.edit", "message"), "message.revoked": ("waha.revoke", "message"),
            "message.ack": ("waha", "receipt"), "session.status": ("waha", "status", "qr")}     # of a QR only that there is one
 _ACK_NAME = {-1: "ERROR", 0: "PENDING", 1: "SERVER", 2: "DEVICE", 3: "READ", 4: "PLAYED"}
 

@@ -32,7 +32,7 @@ def evolution(it: Telling) -> Written | None:
 def _told(it: Telling, session: Session) -> tuple[str, dict[str, Any]] | None:
     data = it.event.data
     match it.event.type:
-        case "message" if data["type"] != "revoke":
+        case "message" if data["type"] not in ("revoke", "edit"):
             return "messages.upsert", _message(data, session)
         case "receipt" if data["direction"] == "out" and data["whatsapp_id"] and (status := _ACKS.get(data["status"])):
             return "messages.update", {

@@ -24,6 +24,9 @@ class Telling:
     base: str = ""
 
 
+# Kinds of arrivals that change another message, and are none of their own.
+CHANGES = ("reaction", "revoke", "edit")
+
 Written = tuple[bytes, dict[str, str]]
 Formatter = Callable[[Telling], Written | None]
 """The body and the headers that go with it; None: this format has no words for the event, so it is not delivered. Two events

@@ -1,5 +1,5 @@
-"""Webhooks as WAHA words them. A receiver asks for events by name, and one message may be told under two of them: so each of
-`message.any` and `message.reaction` is a format of its own, and `waha` has the rest."""
+"""Webhooks as WAHA words them. A receiver asks for events by name, and one message may be told under two of them: so `message.any`
+and what changes a message are formats of their own, and `waha` has the rest."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from gateway.jid import JID
-from gateway.services.webhook_telling import Telling, Written, hmac_of
+from gateway.services.webhook_telling import CHANGES, Telling, Written, hmac_of
 from gateway.store.sessions import Session
 from gateway.times import parse_iso
 
@@ -27,13 +27,18 @@ def waha_any(it: Telling) -> Written | None:
     return _written(it, ("message.any", _message(it)) if _is_message(it) else None)
 
 
-def waha_reaction(it: Telling) -> Written | None:
-    """`message.reaction`, of others."""
+def waha_change(it: Telling, kind: str) -> Written | None:
+    """`message.reaction`, `message.edited` or `message.revoked`, by the arrival's kind."""
     data = it.event.data
-    if it.event.type != "message" or data["type"] != "reaction" or data["from_me"]:
+    if it.event.type != "message" or data["type"] != kind:
         return None
-    reaction = {"text": data["text"], "messageId": data.get("target_whatsapp_id")}
-    return _written(it, ("message.reaction", {**_base(it), "reaction": reaction}))
+    target = data.get("target_whatsapp_id")
+    match kind:
+        case "reaction":
+            return _written(it, ("message.reaction", {**_base(it), "reaction": {"text": data["text"], "messageId": target}}))
+        case "edit":
+            return _written(it, ("message.edited", {**_message(it), "editedMessageId": target}))
+    return _written(it, ("message.revoked", {"before": None, "after": _message(it), "revokedMessageId": target}))
 
 
 def _written(it: Telling, told: tuple[str, dict[str, Any]] | None) -> Written | None:
@@ -68,7 +73,7 @@ def _told(it: Telling) -> tuple[str, dict[str, Any]] | None:
 
 
 def _is_message(it: Telling) -> bool:
-    return it.event.type == "message" and it.event.data["type"] not in ("reaction", "revoke")
+    return it.event.type == "message" and it.event.data["type"] not in CHANGES
 
 
 def _base(it: Telling) -> dict[str, Any]:

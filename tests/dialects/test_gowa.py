@@ -91,8 +91,12 @@ async def test_devices_are_made_named_and_removed(running: Running, gowa: Client
     assert good(await gowa.get("/devices/shop"))["state"] == "logged_in"
     assert good(await gowa.delete(f"/devices/{other['id']}")) is None
     assert (await gowa.get(f"/devices/{other['id']}")).status == 404
-    hooked = await gowa.post("/devices", {"device_id": "x", "webhook_url": "https://example.com"})
-    assert (hooked.status, hooked.body["code"]) == (501, "NOT_SUPPORTED")
+    for hook, status, code in (({"webhook_events": "call.offer"}, 501, "NOT_SUPPORTED"),
+                               ({"webhook_secret": "secret"}, 400, "VALIDATION_ERROR"),
+                               ({"webhook_insecure_skip_verify": True}, 501, "NOT_SUPPORTED")):
+        hooked = await gowa.post("/devices", {"device_id": "x", "webhook_url": "https://example.com", **hook})
+        assert (hooked.status, hooked.body["code"]) == (status, code), hooked.body
+    assert [one["id"] for one in good(await gowa.get("/devices"))] == ["shop"]
 
 
 async def test_reconnecting_comes_back_and_logging_out_keeps_the_slot(running: Running, gowa: Client) -> None:

@@ -135,9 +135,20 @@ async def test_each_event_goes_to_whoever_asked_for_it_and_once(running: Running
     assert len({request.body["id"] for request in receiver.got}) == len(receiver.got) - 1       # A1 under both its names
 
 
+async def test_an_edit_and_a_revoke_are_no_messages_but_changes_of_one(running: Running, waha: Client, receiver: Receiver) -> None:
+    live = await linked(running, waha, receiver, "message", "message.any", "message.edited", "message.revoked")
+    link = running.links.live(live.session.id)
+    link.emit(MessageArrived(received("E1", kind="edit", text="Hello again", target_id="Z1")))
+    link.emit(MessageArrived(received("R1", kind="revoke", text="", target_id="Z1")))
+    await until(lambda: len(receiver.got) == 2)
+    (edited,), (revoked,) = told(receiver, "message.edited"), told(receiver, "message.revoked")
+    assert (edited["body"], edited["editedMessageId"]) == ("Hello again", "Z1")
+    assert (revoked["revokedMessageId"], revoked["after"]["id"]) == ("Z1", f"false_{TO}_R1")
+
+
 async def test_webhooks_are_replaced_all_or_none(running: Running, waha: Client, receiver: Receiver) -> None:
     live = await linked(running, waha, receiver, "*")
-    formats = ["waha", "waha.any", "waha.reaction"]
+    formats = ["waha", "waha.any", "waha.edit", "waha.reaction", "waha.revoke"]
 
     async def there() -> list[tuple[str, str]]:
         rows = (await running.client.get("/api/v1/webhooks")).body["webhooks"]
@@ -146,7 +157,7 @@ async def test_webhooks_are_replaced_all_or_none(running: Running, waha: Client,
     assert await there() == [(format_, live.session.id) for format_ in formats]
     bad = config(receiver, "message")["config"]["webhooks"] + [{"url": "ftp://x", "events": ["message"]}]
     assert (await waha("PUT", "/api/sessions/bot", {"config": {"webhooks": bad}})).status == 422
-    assert len(await there()) == 3
+    assert len(await there()) == len(formats)
     changed = await waha("PUT", "/api/sessions/bot", config(receiver, "message"))
     assert (changed.status, changed.body["name"]) == (200, "bot")
     assert await there() == [("waha", live.session.id)]
