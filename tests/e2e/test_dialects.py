@@ -152,3 +152,34 @@ async def test_gowa_by_the_picture_its_link_leads_to(world: World, hello: bytes)
     results = (await gowa("POST", "/gowa/send/audio", data=form))["results"]
     assert results["message_id"].startswith("3EB0")
     await check_voice_note(world, 1)
+
+
+async def test_a_bot_written_for_waha_hears_reads_types_and_answers(world: World) -> None:
+    """What such a bot does with every message, with nothing of it changed but the address and the key."""
+    heard: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+
+    async def bot(request: web.Request) -> web.Response:
+        body = await request.json()
+        if body["event"] == "message":
+            heard.put_nowait(body)
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_post("/hook", bot)
+    async with TestServer(app, host="127.0.0.1") as server:
+        await ask(world, "POST", "/api/sessions", {"name": "bot", "config": {"webhooks": [
+            {"url": str(server.make_url("/hook")), "events": ["message", "session.status"]}]}}, X_Api_Key="KEY")
+        code = (await ask(world, "GET", "/api/bot/auth/qr?format=raw", X_Api_Key="KEY")).body["value"]
+        await scan(world, code, "15550001111")
+        await until(world, "/api/sessions/bot", "status", "WORKING", X_Api_Key="KEY")
+        await world.whatsapp("POST", f"/contacts/{FRIEND}/send", {"to": "15550001111", "text": "Are you open today?"})
+        message = await asyncio.wait_for(heard.get(), 20)
+    payload = message["payload"]
+    assert (message["session"], payload["from"], payload["body"]) == ("bot", f"{FRIEND}@c.us", "Are you open today?")
+    chat = {"session": message["session"], "chatId": payload["from"]}
+    for call, more in (("sendSeen", {"messageId": payload["id"]}), ("startTyping", {}), ("stopTyping", {})):
+        await ask(world, "POST", f"/api/{call}", {**chat, **more}, X_Api_Key="KEY")
+    await ask(world, "POST", "/api/sendText", {**chat, "text": "Until eight.", "reply_to": payload["id"]}, X_Api_Key="KEY")
+    record = (await world.arrived(FRIEND, 1))[-1]
+    assert record["text"] == "Until eight."
+    assert [state["state"] for state in record["chat_states"]][:2] == ["composing", "paused"]
