@@ -56,6 +56,7 @@ from gateway.dialects.words import (
     Sent,
     comes_back,
     header_key,
+    hooks_of,
     is_linked,
     react_and_wait,
     recipient,
@@ -165,10 +166,7 @@ def _hooks(asked: Webhook | None) -> list[Hook]:
         if value:
             raise GatewayError("not_supported", f"This gateway does not offer `{name}` of a webhook: leave it out.")
     named = asked.events or [event for event in _EVENTS if event != "QRCODE_UPDATED"]       # that one has to be asked for
-    types = tuple(_EVENTS[event] for event in named if event in _EVENTS)
-    if not types:
-        raise GatewayError("not_supported", f"This gateway tells Evolution API's events {', '.join(_EVENTS)}.")
-    return [Hook("evolution", asked.url, types)]
+    return hooks_of(asked.url, named, {name: ("evolution", type_) for name, type_ in _EVENTS.items()})
 
 
 async def set_webhook(call: Call) -> Response:

@@ -42,6 +42,7 @@ from gateway.dialects.words import (
     code_to_type,
     comes_back,
     digits,
+    hooks_of,
     is_linked,
     of_whatsapp_id,
     only_session,
@@ -154,19 +155,11 @@ async def create(call: Call) -> Response:
 
 
 def _hooks(asked: Hooked) -> list[Hook]:
-    """A receiver's events, sorted by the format that tells them."""
     if not asked.webhook_url:
         return []
     _refuse({"webhook_insecure_skip_verify": asked.webhook_insecure_skip_verify})
-    named = [name.strip().lower() for name in asked.webhook_events.split(",") if name.strip()] or list(_EVENTS)
-    types: dict[str, list[str]] = {}
-    for name in dict.fromkeys(named):
-        if name in _EVENTS:
-            format_, type_ = _EVENTS[name]
-            types.setdefault(format_, []).append(type_)
-    if not types:
-        raise GatewayError("not_supported", f"This gateway tells GOWA's events {', '.join(_EVENTS)}.")
-    return [Hook(format_, asked.webhook_url, tuple(told), asked.webhook_secret or None) for format_, told in types.items()]
+    named = [name.strip().lower() for name in asked.webhook_events.split(",") if name.strip()]
+    return hooks_of(asked.webhook_url, named or _EVENTS, _EVENTS, asked.webhook_secret or None)
 
 
 async def _hooked(call: Call, live: LiveSession) -> dict[str, Any]:

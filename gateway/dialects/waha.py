@@ -47,6 +47,7 @@ from gateway.dialects.words import (
     code_to_type,
     comes_back,
     header_key,
+    hooks_of,
     is_linked,
     react_and_wait,
     recipient,
@@ -133,20 +134,11 @@ async def update(call: Call) -> Response:
 
 
 def _hooks(config: Config | None) -> list[Hook]:
-    """A receiver's events, sorted by the format that tells them."""
     hooks = []
     for one in config.webhooks or [] if config else []:
         if one.customHeaders:
             raise GatewayError("not_supported", "This gateway sends no headers of yours with a webhook: leave `customHeaders` out.")
-        types: dict[str, set[str]] = {}
-        for event in _EVENTS if "*" in one.events else one.events:
-            if event in _EVENTS:
-                format_, *told = _EVENTS[event]
-                types.setdefault(format_, set()).update(told)
-        if not types:
-            raise GatewayError("not_supported", f"This gateway tells WAHA's events {', '.join(_EVENTS)}.")
-        secret = one.hmac.key if one.hmac else None
-        hooks += [Hook(format_, one.url, tuple(sorted(told)), secret) for format_, told in types.items()]
+        hooks += hooks_of(one.url, _EVENTS if "*" in one.events else one.events, _EVENTS, one.hmac.key if one.hmac else None)
     return hooks
 
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import re
 from base64 import b64decode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -192,6 +192,19 @@ class Hook:
     url: str
     types: tuple[str, ...]
     secret: str | None = None
+
+
+def hooks_of(url: str, named: Iterable[str], known: Mapping[str, tuple[str, ...]], secret: str | None = None) -> list[Hook]:
+    """A receiver's events, each of which stands in `known` with the format that tells it and the types it is made of. Others are
+    ignored. Raises not_supported where none is left."""
+    types: dict[str, set[str]] = {}
+    for name in named:
+        if name in known:
+            format_, *told = known[name]
+            types.setdefault(format_, set()).update(told)
+    if not types:
+        raise GatewayError("not_supported", f"Of those events this gateway tells {', '.join(known)}.")
+    return [Hook(format_, url, tuple(sorted(told)), secret) for format_, told in types.items()]
 
 
 async def webhooks_of(call: Call, live: LiveSession, dialect: str) -> list[Webhook]:
