@@ -18,13 +18,16 @@ from gateway.dialects.words import (
     Sent,
     code_to_type,
     header_key,
+    hooks_of,
     is_linked,
     only_session,
     react_and_wait,
     recipient,
     see,
     send_and_wait,
+    set_webhooks,
     show_available,
+    webhooks_of,
     with_content,
     with_reply,
 )
@@ -36,6 +39,8 @@ from gateway.states import Status
 from gateway.times import iso
 
 MOST_SEEN = 100                 # messages that one call tells of
+MOST_EVENTS = 100
+_EVENTS = {"Message": ("wuzapi", "message"), "ReadReceipt": ("wuzapi", "receipt")}
 DEFAULT = "default"             # the session of a key that has several, and of one that has none yet
 CONNECT_SECONDS = 10.0          # how long `"Immediate": false` waits
 _STATUS_OF = {400: 400, 401: 401, 403: 403, 405: 405, 413: 413, 415: 400, 422: 400, 429: 429, 501: 501}
@@ -82,6 +87,15 @@ class SendVideo(Message):
     caption: Text = ""
 
 
+class SetWebhook(Loose, rename="pascal"):
+    """`events`: none named: all. Older clients say `WebhookURL`."""
+
+    webhook: str = ""
+    webhook_url: str = msgspec.field(default="", name="WebhookURL")
+    events: Annotated[list[str], msgspec.Meta(max_length=MOST_EVENTS)] = msgspec.field(default_factory=list)
+    active: bool = True
+
+
 class PairPhone(Loose, rename="pascal"):
     phone: str | int = ""
 
@@ -115,7 +129,7 @@ class Presence(Loose, rename="pascal"):
 
 _NAMES = {f.encode_name.lower(): f.encode_name for kind in (
               Connect, Context, SendText, SendAudio, SendImage, SendDocument, SendVideo, PairPhone, React, MarkRead, ChatPresence,
-              CheckUser, Presence)
+              CheckUser, Presence, SetWebhook)
           for f in msgspec.structs.fields(kind)}
 
 
@@ -227,6 +241,30 @@ async def logout(call: Call) -> Response:
         raise GatewayError("session_not_connected", "Could not disconnect as it was not connected")
     await call.gateway.sessions.delete(live)
     return call.answer(_good({"Details": "Logged out"}))
+
+
+# ------------------------------------------------------------------ webhooks
+
+
+async def set_webhook(call: Call) -> Response:
+    """Of the session, in place of what there was; what is not active is switched off."""
+    body, live = _parse(call, SetWebhook), await _find(call)
+    url = (body.webhook or body.webhook_url) if body.active else ""
+    named = [event for event in body.events if event != "All"] or _EVENTS
+    await set_webhooks(call, live, "wuzapi", hooks_of(url, named, _EVENTS) if url else [])
+    return call.answer(_good({"webhook": url, "events": body.events, "active": body.active}))
+
+
+async def get_webhook(call: Call) -> Response:
+    there = await webhooks_of(call, await _find(call), "wuzapi")
+    types = {type_ for one in there for type_ in one.types}
+    return call.answer(_good({"webhook": there[0].url if there else "",
+                              "subscribe": [name for name, (_, type_) in _EVENTS.items() if type_ in types]}))
+
+
+async def delete_webhook(call: Call) -> Response:
+    await set_webhooks(call, await _find(call), "wuzapi", [])
+    return call.answer(_good({"Details": "Webhook and events deleted successfully"}))
 
 
 # ------------------------------------------------------------------ sending
@@ -370,6 +408,15 @@ WUZAPI = Dialect(
         Endpoint("POST", "/chat/presence", chat_presence, "Show in a chat that something is being written or recorded", "send",
                  ChatPresence, tag="wuzapi", answer=Answer, errors=_ASKING,
                  example={"Phone": "237612345678", "State": "composing", "Media": "audio"}),
+        Endpoint("POST", "/webhook", set_webhook, "Have events posted in wuzapi's words", "full", SetWebhook, tag="wuzapi",
+                 answer=Answer, errors=("no_session", "not_supported"),
+                 example={"Webhook": "https://example.com/hook", "Events": ["Message"]}),
+        Endpoint("PUT", "/webhook", set_webhook, "Change that, or with `active` false switch it off", "full", SetWebhook, tag="wuzapi",
+                 answer=Answer, errors=("no_session", "not_supported"),
+                 example={"Webhook": "https://example.com/hook", "Events": ["Message"], "Active": True}),
+        Endpoint("GET", "/webhook", get_webhook, "Where events go", tag="wuzapi", answer=Answer, errors=("no_session",)),
+        Endpoint("DELETE", "/webhook", delete_webhook, "Have no events posted any more", "full", tag="wuzapi", answer=Answer,
+                 errors=("no_session",)),
         Endpoint("POST", "/user/presence", presence, "Be shown as online, or not", "full", Presence, tag="wuzapi", answer=Answer,
                  errors=("no_session",), example={"Type": "available"}),
         Endpoint("POST", "/user/check", check_users, "Which numbers are on WhatsApp", "send", CheckUser, tag="wuzapi",
@@ -377,7 +424,6 @@ WUZAPI = Dialect(
     ),
     unsupported=(
         Unsupported("*", "/chat/send/{kind}", "POST /api/v1/messages/media"),
-        Unsupported("*", "/webhook", "the webhooks of the native API at /api/v1/webhooks"),
         Unsupported("*", "/user/{rest:path}", "POST /user/check"),
         Unsupported("*", "/admin/users", "the keys of the native API at /api/v1/keys"),
     ),

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 
-from gateway.services import webhook_evolution, webhook_gowa, webhook_waha
+from gateway.services import webhook_evolution, webhook_gowa, webhook_waha, webhook_wuzapi
 from gateway.services.webhook_telling import CHANGES, Formatter, Telling, Written, hmac_of
 from gateway.times import iso
 
@@ -40,7 +40,7 @@ def svara(it: Telling) -> Written | None:
 
 
 FORMATS: dict[str, Formatter] = {
-    "native": native, "svara": svara, "evolution": webhook_evolution.evolution,
+    "native": native, "svara": svara, "evolution": webhook_evolution.evolution, "wuzapi": webhook_wuzapi.wuzapi,
     "waha": webhook_waha.waha, "waha.any": webhook_waha.waha_any,
     **{f"waha.{kind}": partial(webhook_waha.waha_change, kind=kind) for kind in CHANGES},
     "gowa": webhook_gowa.gowa, **{f"gowa.{kind}": partial(webhook_gowa.gowa_change, kind=kind) for kind in CHANGES}}

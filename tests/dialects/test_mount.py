@@ -76,7 +76,8 @@ async def test_every_call_is_answered_under_its_prefix_and_at_its_root_by_its_ow
         for call in dialect.calls:
             path = call.path.replace("{", "").replace("}", "")
             places = [f"/{dialect.name}", *("" for root in roots if path.startswith(f"{root}/"))]
-            assert len(places) == 1 + (dialect.name not in ("sendapi", "gowa")), (dialect.name, path)
+            # wuzapi's /webhook stands where Evolution API's calls begin.
+            assert len(places) == 1 + (dialect.name not in ("sendapi", "gowa") and path != "/webhook"), (dialect.name, path)
             for place in places:
                 answer = await running.client(call.method, place + path, headers={"Authorization": ""})
                 assert answer.status == 401, (call.method, place + path)

@@ -187,7 +187,7 @@ async def test_a_session_that_was_stopped_connects_again(running: Running, wuzap
 
 async def test_calls_it_does_not_offer_name_what_to_use(running: Running, wuzapi: Client) -> None:
     for method, path, use in (("POST", "/chat/send/sticker", "/api/v1/messages/media"),
-                              ("GET", "/wuzapi/webhook", "/api/v1/webhooks"), ("GET", "/wuzapi/admin/users", "/api/v1/keys"),
+                              ("GET", "/wuzapi/admin/users", "/api/v1/keys"),
                               ("POST", "/user/info", "/user/check")):
         answer = await wuzapi(method, path, {} if method == "POST" else None)
         assert (answer.status, answer.body["code"], answer.body["success"]) == (501, 501, False)
