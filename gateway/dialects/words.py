@@ -25,6 +25,7 @@ from gateway.services.drafts import Draft, Target
 from gateway.services.feed import SlowReader, Stopping
 from gateway.services.live import LiveSession
 from gateway.services.sessions import FIRST_CODE_SECONDS, Linking
+from gateway.services.webhooks import check_secret, check_url
 from gateway.states import Status
 from gateway.store.database import Transaction
 from gateway.store.messages import Message
@@ -214,19 +215,36 @@ async def webhooks_of(call: Call, live: LiveSession, dialect: str) -> list[Webho
 
 
 async def set_webhooks(call: Call, live: LiveSession, dialect: str, wanted: Sequence[Hook]) -> None:
-    """In place of those there were; all of them or none. Raises InvalidField."""
-    service, old, made = call.gateway.webhooks, await webhooks_of(call, live, dialect), []
+    """In place of those there were. One that stays, or moves to another URL, keeps its place: bots ask for theirs whenever they
+    start, and what waited for them meanwhile is delivered. Raises InvalidField before anything is changed."""
+    service, left = call.gateway.webhooks, await webhooks_of(call, live, dialect)
+    for hook in wanted:
+        check_url(hook.url, "url")
+        check_secret(hook.secret)
+    fresh, kept = list(wanted), []
+    for moved in (False, True):
+        for hook in list(fresh):
+            one = next((one for one in left if one.format == hook.format and (moved or one.url == hook.url)), None)
+            if one is not None:
+                kept.append((one, hook))
+                left.remove(one)
+                fresh.remove(hook)
+    made: list[Webhook] = []
     try:
-        for hook in wanted:
+        for hook in fresh:
             new, _ = await service.create(call.key, session_id=live.session.id, url=hook.url, types=hook.types, secret=hook.secret,
                                           format=hook.format)
             made.append(new)
     except BaseException:
-        old = made
+        for new in made:
+            await service.delete(call.key, new.id)
         raise
-    finally:
-        for one in old:
-            await service.delete(call.key, one.id)
+    for one, hook in kept:
+        await service.update(call.key, one.id, url=hook.url, types=hook.types)
+        if hook.secret:
+            await service.rotate_secret(call.key, one.id, hook.secret)
+    for one in left:
+        await service.delete(call.key, one.id)
 
 
 async def send_and_wait(call: Call, live: LiveSession, chat: JID, draft: Draft, word: Callable[[Sent], Any]) -> Response:

@@ -107,10 +107,24 @@ async def test_it_is_set_found_and_switched_off(running: Running, evolution: Cli
         201, receiver.url, ["MESSAGES_UPSERT"], True)
     again = await evolution.post("/webhook/set/main", asked)
     assert (await evolution.get("/webhook/find/main")).body == again.body
-    assert again.body["id"] != made.body["id"]
+    assert again.body["id"] == made.body["id"]
     assert len((await running.client.get("/api/v1/webhooks")).body["webhooks"]) == 1
     running.links.live(live.session.id).emit(MessageArrived(received("A1")))
     await until(lambda: receiver.got)
     off = await evolution.post("/webhook/set/main", {"webhook": {"enabled": False, "url": receiver.url}})
     assert (off.status, off.body) == (201, None)
     assert (await evolution.post("/webhook/set/absent", asked)).status == 404
+
+
+async def test_what_waits_for_a_bot_is_there_when_it_asks_again(running: Running, evolution: Client, receiver: Receiver) -> None:
+    live = await linked(running, evolution, {"url": receiver.url, "events": ["MESSAGES_UPSERT"]})
+    receiver.reply = lambda request: 503
+    link = running.links.live(live.session.id)
+    for id_ in ("A1", "A2"):
+        link.emit(MessageArrived(received(id_)))
+    await until(lambda: receiver.got)
+    async with receiving(Time()) as elsewhere:
+        moved = {"webhook": {"enabled": True, "url": elsewhere.url, "events": ["MESSAGES_UPSERT", "MESSAGES_UPDATE"]}}
+        assert (await evolution.post("/webhook/set/main", moved)).body["events"] == ["MESSAGES_UPSERT", "MESSAGES_UPDATE"]
+        await until(lambda: len(elsewhere.got) == 2)
+        assert [one["key"]["id"] for one in told(elsewhere, "messages.upsert")] == ["A1", "A2"]

@@ -158,6 +158,11 @@ async def test_webhooks_are_replaced_all_or_none(running: Running, waha: Client,
     bad = config(receiver, "message")["config"]["webhooks"] + [{"url": "ftp://x", "events": ["message"]}]
     assert (await waha("PUT", "/api/sessions/bot", {"config": {"webhooks": bad}})).status == 422
     assert len(await there()) == len(formats)
+    async with receiving(Time()) as second:
+        both = {"config": {"webhooks": [hook for one in (receiver, second) for hook in config(one, "message")["config"]["webhooks"]]}}
+        assert (await waha("PUT", "/api/sessions/bot", both)).status == 200
+        rows = (await running.client.get("/api/v1/webhooks")).body["webhooks"]
+        assert {row["url"] for row in rows} == {receiver.url, second.url}
     changed = await waha("PUT", "/api/sessions/bot", config(receiver, "message"))
     assert (changed.status, changed.body["name"]) == (200, "bot")
     assert await there() == [("waha", live.session.id)]
