@@ -80,7 +80,10 @@ class Style:
     name = "gowa"
 
     def credentials(self, request: Request, fields: Mapping[str, Any]) -> str | None:
-        """The password of HTTP's basic authentication; whatever the user is called."""
+        """The password of HTTP's basic authentication; whatever the user is called. A browser adds what it remembers to whatever
+        any page asks for, and here a GET logs out: what another site began (Fetch Metadata, W3C) has no credentials."""
+        if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+            return None
         scheme, _, text = request.headers.get("authorization", "").partition(" ")
         try:
             user, _, password = b64decode(text, validate=True).decode().partition(":") if scheme.lower() == "basic" else ("", "", "")

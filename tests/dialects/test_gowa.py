@@ -222,6 +222,14 @@ async def test_the_key_is_the_password_or_stands_alone(running: Running, gowa: C
         assert (refused.status, refused.body["code"], refused.headers["WWW-Authenticate"]) == (401, "AUTHENTICATION_ERROR", "Basic")
 
 
+async def test_another_site_cannot_use_what_a_browser_remembers(running: Running, gowa: Client) -> None:
+    live = await linked(running, gowa)
+    for site, status in (("cross-site", 401), ("same-site", 401), ("same-origin", 200), ("none", 200)):
+        assert (await gowa.get("/app/status", headers={"Sec-Fetch-Site": site})).status == status
+    assert (await gowa.get("/app/logout", headers={"Sec-Fetch-Site": "cross-site"})).status == 401
+    assert live.usable.is_set()
+
+
 async def test_behind_a_proxy_links_lead_where_others_reach_it(tmp_path: Path) -> None:
     settings = replace(FAST, server=replace(FAST.server, public_url="https://wa.example.com/w/"))
     async with run_gateway(tmp_path / "state", settings) as running:
