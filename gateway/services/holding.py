@@ -18,6 +18,7 @@ from gateway.states import Status
 from gateway.store.database import Transaction
 from gateway.times import iso
 
+LONGEST_RESTRICTION = 90 * 86_400.0
 CLOSE_SECONDS = 20.0                            # more than a link takes by itself: until then its file is not opened again
 STORE_SECONDS = 12.0                            # for what had arrived before the end
 CATCH_UP_SECONDS = 20.0                         # the offline sync's end is told; if it is not, this is the limit
@@ -276,7 +277,9 @@ class Holder:
 
     @property
     def restricted_until(self) -> float | None:
-        return self._standing.session.restricted_until
+        """What lies further ahead than any restriction lasts is of a clock that was set back since."""
+        until = self._standing.session.restricted_until
+        return until if until is not None and until <= self._around.clock() + LONGEST_RESTRICTION else None
 
     @property
     def pace(self) -> Pace:

@@ -254,5 +254,5 @@ def public(live: LiveSession) -> dict[str, Any]:
     return {"id": s.id, "session_key": s.session_key, "name": s.name, **live.state.public(), "phone_number": s.phone_number,
             "jid": str(s.jid) if s.jid else None, "lid": str(s.lid) if s.lid else None, "push_name": s.push_name,
             "platform": s.platform, "webhook_url": s.webhook_url or None, "settings": s.settings,
-            "restricted_until": iso(s.restricted_until), "created_at": iso(s.created_at),
+            "restricted_until": iso(live.restricted_until), "created_at": iso(s.created_at),
             "last_connected_at": iso(s.last_connected_at), "last_seen_at": iso(s.last_seen_at)}

@@ -40,6 +40,16 @@ async def test_a_restriction_is_waited_for_however_long_it_is(running: Running) 
     assert running.links.sent == []
 
 
+async def test_a_restriction_of_another_time_is_over(running: Running) -> None:
+    await running.linked()
+    live, = running.gateway.sessions.live()
+    await live._standing.update(restricted_until=time.time() + 400 * DAY)
+    assert live.restricted_until is None
+    assert (await running.client.get("/api/v1/sessions/main")).body["restricted_until"] is None
+    id_ = (await running.client.post("/api/v1/messages", {"to": TO, "message": "1"})).body["id"]
+    await running.message(id_, "sent", 5)
+
+
 async def test_a_send_that_nobody_confirmed_is_settled(running: Running) -> None:
     _, link = await running.linked()
     link.lose_next_send()
