@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import mimetypes
 from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any
@@ -28,8 +29,10 @@ from gateway.dialects.evolution_shapes import (
     Failure,
     FailureText,
     FetchQuery,
+    GetMedia,
     Instance,
     Key,
+    MediaContent,
     Message,
     NameState,
     Numbers,
@@ -58,6 +61,7 @@ from gateway.dialects.words import (
     header_key,
     hooks_of,
     is_linked,
+    of_whatsapp_id,
     react_and_wait,
     recipient,
     see,
@@ -331,6 +335,23 @@ async def read_messages(call: Call) -> Response:
     return call.answer(Seen(message="Read messages", read="success"))
 
 
+async def get_media(call: Call) -> Response:
+    """The file of a message that arrived, which bots hand to whatever hears or sees for them."""
+    body, live = call.parse(GetMedia), await _find(call)
+    if body.convertToMp4:
+        raise GatewayError("not_supported", "This gateway does not offer `convertToMp4`: leave it out.")
+    message = await of_whatsapp_id(call, live, body.message.key.id, "in")
+    if message is None:
+        raise GatewayError("message_not_found")
+    file = await call.gateway.inbox.media(message)
+    kind = "audio" if message.kind == "ptt" else message.kind
+    name = file.filename or f"{message.wa_id}{mimetypes.guess_extension(file.mimetype) or ''}"
+    size = {"fileLength": str(len(file.data)), "height": message.facts.get("height"), "width": message.facts.get("width")}
+    return call.answer(MediaContent(
+        mediaType=f"{kind}Message", fileName=name, caption=await call.gateway.inbox.text(message), size=size, mimetype=file.mimetype,
+        base64=await asyncio.to_thread(lambda: b64encode(file.data).decode())))
+
+
 async def whatsapp_numbers(call: Call) -> Response:
     body = call.parse(Numbers)
     found = await look_up(await _to_send(call), body.numbers, "numbers")
@@ -366,7 +387,8 @@ _SENDING = ("session_not_found", "session_not_connected", "invalid_recipient", "
             "idempotency_conflict")
 EVOLUTION = Dialect(
     "evolution", "Evolution API",
-    ("/instance", "/message", "/webhook", "/chat/whatsappNumbers", "/chat/sendPresence", "/chat/markMessageAsRead"), Style(),
+    ("/instance", "/message", "/webhook", "/chat/whatsappNumbers", "/chat/sendPresence", "/chat/markMessageAsRead",
+     "/chat/getBase64FromMediaMessage"), Style(),
     {"apikey": {"type": "apiKey", "in": "header", "name": "apikey"}}, Failure,
     calls=(
         Endpoint("POST", "/instance/create", create, "Create an instance", "full", Create, tag="Evolution API", answer=Created,
@@ -406,6 +428,11 @@ EVOLUTION = Dialect(
         Endpoint("POST", "/chat/markMessageAsRead/{instance}", read_messages, "Tell that what came was read", "send", ReadMessages,
                  tag="Evolution API", answer=Seen, status=201, errors=_ASKING,
                  example={"readMessages": [{"remoteJid": "237612345678@s.whatsapp.net", "fromMe": False, "id": "3EB0ABCDEF"}]}),
+        Endpoint("POST", "/chat/getBase64FromMediaMessage/{instance}", get_media, "The file of a message that arrived", body=GetMedia,
+                 tag="Evolution API", answer=MediaContent, status=201,
+                 errors=(*_NOT_FOUND, "message_not_found", "not_found", "media_unavailable", "session_not_connected", "too_large",
+                         "not_supported"),
+                 example={"message": {"key": {"id": "3EB0ABCDEF"}}, "convertToMp4": False}),
         Endpoint("POST", "/webhook/set/{instance}", set_webhook, "Have events posted in Evolution API's words", "full", SetWebhook,
                  tag="Evolution API", answer=WebhookRow | None, status=201, errors=(*_NOT_FOUND, "not_supported"),
                  example={"webhook": {"enabled": True, "url": "https://example.com/hook", "events": ["MESSAGES_UPSERT"]}}),

@@ -90,6 +90,15 @@ class ReadMessages(Loose):
     readMessages: Annotated[list[MessageId], msgspec.Meta(min_length=1, max_length=MOST_SEEN)]
 
 
+class MessageKey(Loose):
+    key: MessageId
+
+
+class GetMedia(Loose):
+    message: MessageKey
+    convertToMp4: bool = False
+
+
 class Numbers(Loose):
     numbers: Annotated[list[str | int], msgspec.Meta(min_length=1, max_length=MOST_NUMBERS)]
 
@@ -211,6 +220,16 @@ class Message(Shape):
     messageTimestamp: int
     instanceId: str
     source: str
+
+
+class MediaContent(Shape):
+    mediaType: str
+    fileName: str
+    caption: str | None
+    size: dict[str, Any]
+    mimetype: str
+    base64: str
+    buffer: None = None
 
 
 class OnWhatsApp(Shape):

@@ -11,7 +11,7 @@ import pytest
 
 from gateway.events import Disconnected
 from gateway.messages import PTT, Audio, Document, Image, Reaction, Text
-from tests.api.test_inbox import arrive, received
+from tests.api.test_inbox import arrive, media, received
 from tests.running import Answer, Client, Running, until
 
 TO = "237612345678"
@@ -278,3 +278,19 @@ async def test_its_calls_below_chat_are_answered_beside_wuzapis(running: Running
         assert (absent.status, absent.body["response"]["message"]) == (404, ['The "main" instance does not exist'])
     wuzapi = await running.client.post("/chat/send/text", {}, headers={"Authorization": "", "Token": evolution.key})
     assert wuzapi.body["error"] == "Missing Phone in Payload"
+
+
+async def test_a_file_that_arrived_is_had_by_its_messages_key(running: Running, evolution: Client) -> None:
+    live = await linked(running, evolution)
+    link = running.links.live(live.session.id)
+    link.stored.media["/v/file"] = b"OggS"
+    await arrive(running, link, received("V1", kind="ptt", text="", media=media(), seconds=3))
+    await arrive(running, link, received("T1"))
+    path, key = "/chat/getBase64FromMediaMessage/main", {"remoteJid": f"{TO}@s.whatsapp.net", "fromMe": False, "id": "V1"}
+    got = await evolution.post(path, {"message": {"key": key}, "convertToMp4": False})
+    assert (got.status, got.body["mediaType"], got.body["mimetype"]) == (201, "audioMessage", "audio/ogg")
+    assert got.body["fileName"].startswith("V1.")
+    assert (b64decode(got.body["base64"]), got.body["size"]["fileLength"], got.body["caption"]) == (b"OggS", "4", None)
+    for id_, status in (("T1", 404), ("Z9", 404)):
+        assert (await evolution.post(path, {"message": {"key": {"id": id_}}})).status == status
+    assert (await evolution.post(path, {"message": {"key": key}, "convertToMp4": True})).status == 501

@@ -32,7 +32,8 @@ def test_at_v1_answers_the_one_that_was_chosen_and_every_other_place_has_one_own
     assert owners.pop("/v1", None) == owner
     assert owners == {"/v2": "wawp", "/api": "waha", "/instance": "evolution", "/message": "evolution", "/session": "wuzapi",
                       "/webhook": "evolution", "/chat": "wuzapi", "/user": "wuzapi", "/chat/whatsappNumbers": "evolution",
-                      "/chat/sendPresence": "evolution", "/chat/markMessageAsRead": "evolution"}
+                      "/chat/sendPresence": "evolution", "/chat/markMessageAsRead": "evolution",
+                      "/chat/getBase64FromMediaMessage": "evolution"}
 
 
 def test_two_that_want_the_same_place_are_refused_by_name() -> None:
@@ -54,7 +55,7 @@ async def test_start_up_says_which_paths_are_whose(tmp_path: Path) -> None:
     told = {line["dialect"]: line["paths"] for line in lines if line["event"] == "dialect_mounted"}
     assert told == {"svara": ["/svara", "/v1"], "sendapi": ["/sendapi"], "wawp": ["/wawp", "/v2"], "waha": ["/waha", "/api"],
                     "evolution": ["/evolution", "/instance", "/message", "/webhook", "/chat/whatsappNumbers",
-                                  "/chat/sendPresence", "/chat/markMessageAsRead"],
+                                  "/chat/sendPresence", "/chat/markMessageAsRead", "/chat/getBase64FromMediaMessage"],
                     "wuzapi": ["/wuzapi", "/session", "/chat", "/user"],
                     "gowa": ["/gowa"]}
 
