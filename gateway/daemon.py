@@ -171,6 +171,7 @@ async def build(settings: Settings, store: Store, links: Links, generations: Gen
         outbox = Outbox(store, ledger, preparing, keys, clock)
         inbox = Inbox(store, sessions, retention_seconds=settings.media.retention_hours * 3600,
                       max_bytes=max(settings.media.video_max_bytes, settings.media.document_max_bytes), clock=clock)
+        webhooks.files = inbox.file
         maintenance = Maintenance(store, ledger, settings, clock)
         vaults = Vaulting(store, files, sessions)
         backups = Backups(store, files, vaults.lock, VERSION, clock)

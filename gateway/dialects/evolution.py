@@ -166,11 +166,12 @@ async def create(call: Call) -> Response:
 def _hooks(asked: Webhook | None) -> list[Hook]:
     if asked is None or not asked.enabled or not asked.url:
         return []
-    for name, value in (("byEvents", asked.byEvents), ("base64", asked.base64), ("headers", asked.headers)):
+    for name, value in (("byEvents", asked.byEvents), ("headers", asked.headers)):
         if value:
             raise GatewayError("not_supported", f"This gateway does not offer `{name}` of a webhook: leave it out.")
     named = asked.events or [event for event in _EVENTS if event != "QRCODE_UPDATED"]       # that one has to be asked for
-    return hooks_of(asked.url, named, {name: ("evolution", type_) for name, type_ in _EVENTS.items()})
+    format_ = "evolution.base64" if asked.base64 else "evolution"
+    return hooks_of(asked.url, named, {name: (format_, type_) for name, type_ in _EVENTS.items()})
 
 
 async def set_webhook(call: Call) -> Response:
@@ -185,8 +186,9 @@ async def find_webhook(call: Call) -> Response:
 
 async def _webhook(call: Call, live: LiveSession) -> WebhookRow | None:
     for one in await webhooks_of(call, live, "evolution"):
-        return WebhookRow(id=one.id, url=one.url, enabled=True, events=[name for name, type_ in _EVENTS.items() if type_ in one.types],
-                          webhookByEvents=False, webhookBase64=False, headers=None, createdAt=iso(one.created_at),
+        events = [name for name, type_ in _EVENTS.items() if type_ in one.types]
+        return WebhookRow(id=one.id, url=one.url, enabled=True, events=events, webhookByEvents=False,
+                          webhookBase64=one.format == "evolution.base64", headers=None, createdAt=iso(one.created_at),
                           updatedAt=iso(one.created_at), instanceId=live.session.id)
     return None
 

@@ -291,8 +291,8 @@ async def send_seen(call: Call) -> Response:
     body = call.parse(SendSeen)
     chat = recipient(body.chatId, "chatId")
     live = await call.gateway.sessions.to_send(call.key, body.session)
-    if body.messageId:
-        await see(call, live, [body.messageId], "messageId")
+    if named := body.messageIds or ([body.messageId] if body.messageId else None):
+        await see(call, live, named, "messageId")
         return call.answer({})
     last = await call.gateway.store.messages.page(call.key.owner, limit=MOST_SEEN, session_id=live.session.id, chat=str(chat),
                                                   direction="in")

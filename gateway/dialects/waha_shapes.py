@@ -56,6 +56,7 @@ class Chat(Loose):
 
 class SendSeen(Chat):
     messageId: str | None = None
+    messageIds: Annotated[list[str], msgspec.Meta(max_length=100)] | None = None
 
 
 class Presence(Loose):

@@ -17,9 +17,10 @@ from functools import partial
 
 import structlog
 
+from gateway.errors import GatewayError
 from gateway.media.fetch import FetchError, Posted
 from gateway.services.waiting import wait
-from gateway.services.webhook_telling import Formatter, Telling, Written
+from gateway.services.webhook_telling import WITH_FILE, Formatter, Telling, Written
 from gateway.store.database import Transaction
 from gateway.store.journal import Event
 from gateway.store.store import Store
@@ -32,12 +33,15 @@ TRIES = len(RETRY_SECONDS) + 1
 TIMEOUT_SECONDS = 10.0
 AT_ONCE = 8                             # chats of one webhook served at the same time
 SECRETS = ("qr", "pairing_code")        # they link a phone: only for a webhook that names them
+MOST_FILE = 16 << 20                    # bytes of a file that goes with a webhook
 _GONE = 410
 _OWN_WORDS = ("native", "svara")        # formats that say nothing of the session but its id
 _MAKE = 200                             # events turned into deliveries in one transaction
 
 Post = Callable[[str, bytes, Mapping[str, str]], Awaitable[Posted]]
 """(url, body, headers). Raises FetchError."""
+Files = Callable[[str], Awaitable[bytes]]
+"""The file of a message, by our id. Raises GatewayError."""
 Wait = Callable[[asyncio.Event, float | None], Awaitable[None]]
 """Until the event is set, or so many seconds have passed."""
 
@@ -67,9 +71,9 @@ class Courier:
     """`run` until cancelled, or until the webhook is deleted. `wake` whenever there may be something to do."""
 
     def __init__(self, webhook_id: str, store: Store, post: Post, formats: Mapping[str, Formatter],
-                 clock: Callable[[], float], wait: Wait = wait, base: str = "") -> None:
+                 clock: Callable[[], float], wait: Wait = wait, base: str = "", files: Files | None = None) -> None:
         self._id, self._store, self._post, self._formats = webhook_id, store, post, formats
-        self._clock, self._wait, self._base = clock, wait, base
+        self._clock, self._wait, self._base, self._files = clock, wait, base, files
         self._wake = asyncio.Event()
         self._flying: dict[int, asyncio.Task[bool]] = {}
         self._alarm: float | None = 0.0         # when the next delivery that waits for its time is due
@@ -136,12 +140,23 @@ class Courier:
         written = await self._written(webhook, draft, event, secret, 0)
         return str(uuid.uuid5(uuid.UUID(webhook.id), written[0].decode())) if written else None
 
-    async def _written(self, webhook: Webhook, delivery: Delivery, event: Event, secret: str, now: float) -> Written | None:
+    async def _written(self, webhook: Webhook, delivery: Delivery, event: Event, secret: str, now: float,
+                       file: bytes | None = None) -> Written | None:
         session = None if webhook.format in _OWN_WORDS else await self._store.sessions.one(event.session_id)
         try:
-            return self._formats[webhook.format](Telling(event, delivery, secret, now, session, webhook.url, self._base))
+            return self._formats[webhook.format](Telling(event, delivery, secret, now, session, webhook.url, self._base, file))
         except (LookupError, TypeError, ValueError):        # one event that cannot be worded does not hold up the others
             self._log.exception("event_not_worded", format=webhook.format, seq=event.seq)
+            return None
+
+    async def _file(self, webhook: Webhook, event: Event) -> bytes | None:
+        """Without it, where WhatsApp does not have it any more or it is large, the message is told all the same."""
+        if self._files is None or webhook.format not in WITH_FILE or not 0 < event.data.get("size", 0) <= MOST_FILE:
+            return None
+        try:
+            return await self._files(event.data["id"])
+        except GatewayError as error:
+            self._log.info("webhook_without_file", seq=event.seq, error=error.message)
             return None
 
     # ------------------------------------------------------------------ while the receiver takes what it gets
@@ -232,7 +247,8 @@ class Courier:
 
     async def _try(self, webhook: Webhook, delivery: Delivery, event: Event) -> Answer:
         secret = await self._store.webhooks.secret(webhook.id)
-        if secret is None or (written := await self._written(webhook, delivery, event, secret, self._clock())) is None:
+        file = await self._file(webhook, event)
+        if secret is None or (written := await self._written(webhook, delivery, event, secret, self._clock(), file)) is None:
             return Answer(204, None)            # the webhook is deleted, or its format has no words for it: nothing to tell
         body, headers = written
         try:

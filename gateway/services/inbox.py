@@ -54,6 +54,13 @@ class Inbox:
             return None
         return (Draft.decode(payload).text if message.direction == "out" else _arrival(payload).text) or None
 
+    async def file(self, id_: str) -> bytes:
+        """Of a message by our id. Raises what `media` raises, message_not_found."""
+        message = await self._store.messages.one(id_)
+        if message is None:
+            raise GatewayError("message_not_found")
+        return (await self.media(message)).data
+
     async def media(self, message: Message) -> MediaFile:
         """Downloaded when somebody asks for the first time, sealed in the store from then on for the retention time.
         Raises not_found, media_unavailable, session_not_connected, too_large."""

@@ -33,7 +33,10 @@ def _told(it: Telling, session: Session) -> tuple[str, dict[str, Any]] | None:
     data = it.event.data
     match it.event.type:
         case "message" if data["type"] not in ("revoke", "edit"):
-            return "messages.upsert", _message(data, session)
+            message = _message(data, session)
+            if it.file is not None:
+                message["message"]["base64"] = b64encode(it.file).decode()
+            return "messages.upsert", message
         case "receipt" if data["direction"] == "out" and data["whatsapp_id"] and (status := _ACKS.get(data["status"])):
             return "messages.update", {
                 "messageId": data["id"], "keyId": data["whatsapp_id"], "remoteJid": data["to"], "fromMe": True,

@@ -40,7 +40,8 @@ def svara(it: Telling) -> Written | None:
 
 
 FORMATS: dict[str, Formatter] = {
-    "native": native, "svara": svara, "evolution": webhook_evolution.evolution, "wuzapi": webhook_wuzapi.wuzapi,
+    "native": native, "svara": svara, "evolution": webhook_evolution.evolution,
+    "evolution.base64": webhook_evolution.evolution, "wuzapi": webhook_wuzapi.wuzapi,
     "waha": webhook_waha.waha, "waha.any": webhook_waha.waha_any,
     **{f"waha.{kind}": partial(webhook_waha.waha_change, kind=kind) for kind in CHANGES},
     "gowa": webhook_gowa.gowa, **{f"gowa.{kind}": partial(webhook_gowa.gowa_change, kind=kind) for kind in CHANGES}}

@@ -13,7 +13,8 @@ from gateway.store.webhooks import Delivery
 
 @dataclass(frozen=True, slots=True)
 class Telling:
-    """`session` None: it was deleted. `url`: the receiver's; `base`: where the gateway is, for links."""
+    """`session` None: it was deleted. `url`: the receiver's; `base`: where the gateway is, for links; `file`: the message's, for a
+    format of WITH_FILE that is being delivered."""
 
     event: Event
     delivery: Delivery
@@ -22,8 +23,10 @@ class Telling:
     session: Session | None = None
     url: str = ""
     base: str = ""
+    file: bytes | None = None
 
 
+WITH_FILE = ("evolution.base64",)       # formats whose receivers want the files themselves
 # Kinds of arrivals that change another message, and are none of their own.
 CHANGES = ("reaction", "revoke", "edit")
 

@@ -14,7 +14,7 @@ import structlog
 from gateway.errors import GatewayError, InvalidField
 from gateway.media.fetch import Fetcher, Posted
 from gateway.media.urls import parse_url
-from gateway.services.courier import RETRY_SECONDS, TIMEOUT_SECONDS, Courier, Wait
+from gateway.services.courier import RETRY_SECONDS, TIMEOUT_SECONDS, Courier, Files, Wait
 from gateway.services.feed import Feed
 from gateway.services.waiting import wait
 from gateway.services.webhook_formats import FORMATS
@@ -41,6 +41,7 @@ class WebhookService:
         self._store, self._feed, self._fetcher, self._clock = store, feed, fetcher, clock
         self._timeout, self._wait, self._base = timeout_seconds, wait, base
         self.formats = FORMATS if formats is None else formats
+        self.files: Files | None = None             # set once there is an inbox
         self._couriers: dict[str, tuple[Webhook, Courier]] = {}
         self._tasks: asyncio.TaskGroup | None = None
         feed.listen(self._handle_event)
@@ -60,7 +61,8 @@ class WebhookService:
 
     def _begin(self, webhook: Webhook) -> None:
         if self._tasks is not None and webhook.id not in self._couriers:
-            courier = Courier(webhook.id, self._store, self._post, self.formats, self._clock, self._wait, self._base)
+            courier = Courier(webhook.id, self._store, self._post, self.formats, self._clock, self._wait, self._base,
+                              self._file)
             self._couriers[webhook.id] = webhook, courier
             self._tasks.create_task(self._guard(webhook.id, courier), name=f"webhook {webhook.id}")
 
@@ -82,6 +84,11 @@ class WebhookService:
 
     async def _post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Posted:
         return await self._fetcher.post(url, body, headers, timeout=self._timeout)
+
+    async def _file(self, id_: str) -> bytes:
+        if self.files is None:
+            raise GatewayError("media_unavailable")
+        return await self.files(id_)
 
     def _handle_event(self, event: Event) -> None:
         for webhook, courier in self._couriers.values():

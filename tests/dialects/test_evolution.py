@@ -157,7 +157,7 @@ async def test_errors_are_in_its_envelope(running: Running, evolution: Client, f
         ("/message/sendMedia/main", {"number": TO, "mediatype": "sculpture", "media": "x"}, 400),
         ("/instance/create", {"instanceName": "main"}, 403),
         ("/instance/create", {"instanceName": "b", "integration": "WHATSAPP-BUSINESS"}, 501),
-        ("/instance/create", {"instanceName": "b", "webhook": {"url": "https://example.com", "base64": True}}, 501),
+        ("/instance/create", {"instanceName": "b", "webhook": {"url": "https://example.com", "byEvents": True}}, 501),
         ("/instance/create", {"instanceName": "b", "webhook": {"url": "https://example.com", "events": ["CALL"]}}, 501),
         ("/instance/create", {"instanceName": "b", "webhook": {"url": "ftp://x"}}, 400),
     ):

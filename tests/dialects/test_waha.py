@@ -142,6 +142,9 @@ async def test_what_came_is_seen_once_and_one_by_its_id(running: Running, waha: 
     for _ in range(2):
         assert (await waha.post("/api/sendSeen", {"session": "default", "chatId": TO})).status == 201
         assert told() == ["A1", "A2"]
+    both = {"session": "default", "chatId": TO, "messageIds": [f"false_{TO}_A1", "A2"]}
+    assert (await waha.post("/api/sendSeen", both)).status == 201
+    assert told() == ["A1", "A2", "A1", "A2"]
     absent = await waha.post("/api/sendSeen", {"session": "default", "chatId": TO, "messageId": "Z9"})
     assert (absent.status, "messageId" in absent.body["message"]) == (422, True)
 

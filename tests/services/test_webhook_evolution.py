@@ -128,3 +128,19 @@ async def test_what_waits_for_a_bot_is_there_when_it_asks_again(running: Running
         assert (await evolution.post("/webhook/set/main", moved)).body["events"] == ["MESSAGES_UPSERT", "MESSAGES_UPDATE"]
         await until(lambda: len(elsewhere.got) == 2)
         assert [one["key"]["id"] for one in told(elsewhere, "messages.upsert")] == ["A1", "A2"]
+
+
+async def test_with_base64_a_file_goes_with_its_message(running: Running, evolution: Client, receiver: Receiver) -> None:
+    live = await linked(running, evolution, {"url": receiver.url, "base64": True, "events": ["MESSAGES_UPSERT"]})
+    assert (await evolution.get("/webhook/find/main")).body["webhookBase64"] is True
+    link = running.links.live(live.session.id)
+    link.emit(MessageArrived(received("V0", kind="ptt", text="", media=media(), seconds=3)))
+    await until(lambda: len(receiver.got) == 1)
+    assert "base64" not in told(receiver, "messages.upsert")[0]["message"]           # WhatsApp has it no more: told all the same
+    link.stored.media["/v/file"] = b"OggS"
+    for id_, size in (("V1", 4), ("V2", 17 << 20)):
+        link.emit(MessageArrived(received(id_, kind="ptt", text="", media=media(size=size), seconds=3)))
+    link.emit(MessageArrived(received("T1")))
+    await until(lambda: len(receiver.got) == 4)
+    files = {one["key"]["id"]: one["message"].get("base64") for one in told(receiver, "messages.upsert")[1:]}
+    assert files == {"V1": "T2dnUw==", "V2": None, "T1": None}
