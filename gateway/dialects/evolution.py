@@ -166,11 +166,11 @@ async def create(call: Call) -> Response:
 def _hooks(asked: Webhook | None) -> list[Hook]:
     if asked is None or not asked.enabled or not asked.url:
         return []
-    for name, value in (("byEvents", asked.byEvents), ("headers", asked.headers)):
+    for name, value in (("byEvents", asked.byEvents or asked.webhookByEvents), ("headers", asked.headers)):
         if value:
             raise GatewayError("not_supported", f"This gateway does not offer `{name}` of a webhook: leave it out.")
     named = asked.events or [event for event in _EVENTS if event != "QRCODE_UPDATED"]       # that one has to be asked for
-    format_ = "evolution.base64" if asked.base64 else "evolution"
+    format_ = "evolution.base64" if asked.base64 or asked.webhookBase64 else "evolution"
     return hooks_of(asked.url, named, {name: (format_, type_) for name, type_ in _EVENTS.items()})
 
 

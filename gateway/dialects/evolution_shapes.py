@@ -16,13 +16,15 @@ MOST_SEEN = 100                 # messages that one call tells of
 
 
 class Webhook(Loose):
-    """`events`: none named: all but the QR codes."""
+    """`events`: none named: all but the QR codes. n8n's node says `webhookByEvents` and `webhookBase64`."""
 
     url: str = ""
     enabled: bool = True
     events: Annotated[list[str], msgspec.Meta(max_length=MOST_EVENTS)] = msgspec.field(default_factory=list)
     byEvents: bool = False
     base64: bool = False
+    webhookByEvents: bool = False
+    webhookBase64: bool = False
     headers: dict[str, Any] | None = None
 
 

@@ -133,6 +133,9 @@ async def test_what_waits_for_a_bot_is_there_when_it_asks_again(running: Running
 async def test_with_base64_a_file_goes_with_its_message(running: Running, evolution: Client, receiver: Receiver) -> None:
     live = await linked(running, evolution, {"url": receiver.url, "base64": True, "events": ["MESSAGES_UPSERT"]})
     assert (await evolution.get("/webhook/find/main")).body["webhookBase64"] is True
+    again = {"webhook": {"enabled": True, "url": receiver.url, "webhookByEvents": False, "webhookBase64": True,
+                         "events": ["MESSAGES_UPSERT"]}}                            # as n8n's node words it
+    assert (await evolution.post("/webhook/set/main", again)).body["webhookBase64"] is True
     link = running.links.live(live.session.id)
     link.emit(MessageArrived(received("V0", kind="ptt", text="", media=media(), seconds=3)))
     await until(lambda: len(receiver.got) == 1)
