@@ -10,6 +10,7 @@ place in line as long as the receiver takes nothing else; once it does, the deli
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ TIMEOUT_SECONDS = 10.0
 AT_ONCE = 8                             # chats of one webhook served at the same time
 SECRETS = ("qr", "pairing_code")        # they link a phone: only for a webhook that names them
 MOST_FILE = 16 << 20                    # bytes of a file that goes with a webhook
+FILES_AT_ONCE = 2                       # of one webhook: each is in memory several times, also as base64
 _GONE = 410
 _OWN_WORDS = ("native", "svara")        # formats that say nothing of the session but its id
 _MAKE = 200                             # events turned into deliveries in one transaction
@@ -74,7 +76,7 @@ class Courier:
                  clock: Callable[[], float], wait: Wait = wait, base: str = "", files: Files | None = None) -> None:
         self._id, self._store, self._post, self._formats = webhook_id, store, post, formats
         self._clock, self._wait, self._base, self._files = clock, wait, base, files
-        self._wake = asyncio.Event()
+        self._wake, self._room = asyncio.Event(), asyncio.Semaphore(FILES_AT_ONCE)
         self._flying: dict[int, asyncio.Task[bool]] = {}
         self._alarm: float | None = 0.0         # when the next delivery that waits for its time is due
         self._held = True                       # there may be parked ones that kept their place (from before a restart)
@@ -143,8 +145,10 @@ class Courier:
     async def _written(self, webhook: Webhook, delivery: Delivery, event: Event, secret: str, now: float,
                        file: bytes | None = None) -> Written | None:
         session = None if webhook.format in _OWN_WORDS else await self._store.sessions.one(event.session_id)
+        write = self._formats[webhook.format]
+        telling = Telling(event, delivery, secret, now, session, webhook.url, self._base, file)
         try:
-            return self._formats[webhook.format](Telling(event, delivery, secret, now, session, webhook.url, self._base, file))
+            return await asyncio.to_thread(write, telling) if file else write(telling)
         except (LookupError, TypeError, ValueError):        # one event that cannot be worded does not hold up the others
             self._log.exception("event_not_worded", format=webhook.format, seq=event.seq)
             return None
@@ -246,6 +250,10 @@ class Courier:
         return answer.taken
 
     async def _try(self, webhook: Webhook, delivery: Delivery, event: Event) -> Answer:
+        async with self._room if webhook.format in WITH_FILE else contextlib.nullcontext():
+            return await self._post_words(webhook, delivery, event)
+
+    async def _post_words(self, webhook: Webhook, delivery: Delivery, event: Event) -> Answer:
         secret = await self._store.webhooks.secret(webhook.id)
         file = await self._file(webhook, event)
         if secret is None or (written := await self._written(webhook, delivery, event, secret, self._clock(), file)) is None:
