@@ -178,7 +178,7 @@ def reliability() -> str:
             table(("", "at first", "at the end"), [(name, run["baseline"][name], run["final"].get(name, "")) for name in run["baseline"]]),
             "![](plots/fire.svg)\n"]
     soak = read("soak")
-    out += [soak_section.section(soak, read("reopening"), read("reopening-before"), where(soak) if soak else "", read("crowding"))]
+    out += [soak_section.section(soak, read("reopening"), read("reopening-before"), where(soak) if soak else "")]
     out += [
         "## How it is checked\n",
         "`tests/fire/test_fire.py` is the same with seven sessions and half a minute of troubles, one after the other, all kinds but the "

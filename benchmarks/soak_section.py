@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import plot
+from tests.soak import plan
 from tests.soak.judge import MB_PER_OPENING, slope, warm
 from tests.soak.plan import WARM_UP
 
@@ -27,8 +28,7 @@ def draw(run: dict[str, Any], file: Path) -> None:
         for name, title in (("rss_mb", "MB"), ("threads", "threads"), ("fds", "descriptors"), ("db_mb", "gateway.db, MB"))})
 
 
-def section(run: dict[str, Any] | None, reopening: dict[str, Any] | None, before: dict[str, Any] | None, where: str,
-            crowding: dict[str, Any] | None = None) -> str:
+def section(run: dict[str, Any] | None, reopening: dict[str, Any] | None, before: dict[str, Any] | None, where: str) -> str:
     if run is None:
         return "## Soak\n\nNo soak was run: what there is of that is the curve above.\n"
     done, pairings = run["done"], run["pairings"]
@@ -47,8 +47,9 @@ def section(run: dict[str, Any] | None, reopening: dict[str, Any] | None, before
         f"{done.get('reconnect', 0)} times; {run['visitors'].get('readers', 0)} readers of event streams came and went, "
         f"{done.get('webhook deliveries', 0)} webhook deliveries were made. The store kept things for 10 to 15 minutes, so that its "
         "size settles within the run, and what the daemon does hourly it did every minute (forgetting) or five (looking for cyclic garbage).\n",
-        f"The state folder was on a memory disk, and the run was kept slow on purpose ({cpu:.0f} % of one core, sandbox and all), because "
-        "others measured on the machine. It says nothing of speed.\n",
+        f"The state folder was on a memory disk, and the run was kept slow on purpose ({cpu:.0f} % of one core, sandbox and all), so that "
+        "other work can go on beside it. It says nothing of speed. While it warmed up every link was cut often (see Threads); a code that waits "
+        "begins anew with each cut, so none ran out then.\n",
         "**Findings: " + ("none.**\n" if not run["findings"] else f"{len(run['findings'])}.**\n\n" + "\n".join(
             f"- {text}" for text in run["findings"]) + "\n"),
         *([run["remarks"] + "\n"] if run.get("remarks") else []),
@@ -61,8 +62,7 @@ def section(run: dict[str, Any] | None, reopening: dict[str, Any] | None, before
         _parts(run["trends"]), _whence(run, reopening)]
     if reopening:
         out += ["### Reopening a session\n", _reopening(reopening, before)]
-    if crowding:
-        out += ["### Threads\n", _crowding(crowding)]
+    out += ["### Threads\n", _threads(run)]
     return "\n".join(part for part in out if part)
 
 
@@ -124,11 +124,20 @@ def _reopening(now: dict[str, Any], before: dict[str, Any] | None) -> str:
           "`wagateway_core_openings` counts them.\n")
 
 
-def _crowding(run: dict[str, Any]) -> str:
-    rows = [f"| {phase} | {it['most']:g} | {it['last']:g} |" for phase, it in run["threads"].items()]
+def _threads(run: dict[str, Any]) -> str:
+    lowest: dict[int, float] = {}
+    for sample in run["samples"]:
+        minute = int(sample["at"] / 60)
+        lowest[minute] = min(sample["threads"], lowest.get(minute, sample["threads"]))
+    settled = min(lowest, key=lambda minute: abs(minute - run["ran_minutes"] * WARM_UP))
+    seconds = run["planned_minutes"] * 60
+    cuts = [it.at for it in plan.draw(run["seed"], run["sessions"], seconds) if it.kind in ("cut", "refused")]
+    early = sum(at < seconds * WARM_UP for at in cuts)
     return (
         "The daemon's own threads are one for each session, two for its database, small pools, and one for each call of the core while it "
-        "lasts: those are the peaks. The others are those of Go's runtime: it makes one when more calls out of Go wait at the same time than "
-        f"ever before, and keeps it. `{run['command']}`, ten sessions that exchange a message a second each, alone and beside {run['busy_programs']} busy programs "
-        f"on {run['machine']['cores']} processors (commit {run['machine']['commit']}):\n\n"
-        "| | most threads | at its end |\n|---|---|---|\n" + "\n".join(rows) + "\n")
+        "lasts: those are the peaks. The others are those of Go's runtime, inside the core: each of its looks into a session's file has a "
+        "thread while it lasts, a new one where more look at once than ever before, and what was made is kept. That happens when every "
+        "session comes back at once: in earlier runs the number grew in the seconds after a cut of all links, and stood still between. "
+        f"So {early} of this run's {len(cuts)} cuts lie in its warm-up. The "
+        f"number, as the lowest of each minute, was {lowest[min(lowest)]:g} at the start, {lowest[settled]:g} after the warm-up and "
+        f"{lowest[max(lowest)]:g} at the end.\n")

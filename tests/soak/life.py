@@ -41,10 +41,10 @@ SETTINGS = {                    # what is old goes soon, so that the store has i
 
 class Soak:
     def __init__(self, world: World, receiver: Receiver, *, seed: int, sessions: int, seconds: float, gap: float,
-                 say: Callable[[str], None] = lambda text: None, calm: bool = False) -> None:
+                 say: Callable[[str], None] = lambda text: None) -> None:
         self.world, self.receiver, self.say = world, receiver, say
         self.seed, self.count, self.seconds, self.gap = seed, sessions, seconds, gap
-        self.plan = [] if calm else plan.draw(seed, sessions, seconds)      # calm: people talk, and nothing else happens
+        self.plan = plan.draw(seed, sessions, seconds)
         self.stop = asyncio.Event()         # ends the run early
         self.sessions: list[str] = []
         self.samples: list[costs.Sample] = []
@@ -344,6 +344,6 @@ class Soak:
 
 @asynccontextmanager
 async def soak(folder: Path, *, seed: int, sessions: int, seconds: float, gap: float,
-               say: Callable[[str], None] = lambda text: None, calm: bool = False) -> AsyncIterator[Soak]:
+               say: Callable[[str], None] = lambda text: None) -> AsyncIterator[Soak]:
     async with open_world(folder, **SETTINGS) as world, Receiver() as receiver:
-        yield Soak(world, receiver, seed=seed, sessions=sessions, seconds=seconds, gap=gap, say=say, calm=calm)
+        yield Soak(world, receiver, seed=seed, sessions=sessions, seconds=seconds, gap=gap, say=say)

@@ -16,7 +16,8 @@ OPENING = {"command": "python -m tests.soak.reopening --times 9", "times": 9, "m
 def run(**leak: float) -> dict[str, Any]:
     samples = life(**leak)
     trends, findings = judge(samples)
-    return {"command": "python -m tests.soak", "sessions": 10, "ran_minutes": 120.0, "planned_minutes": 120.0, "complete": True,
+    return {"command": "python -m tests.soak", "seed": 7, "sessions": 10,
+            "ran_minutes": 120.0, "planned_minutes": 120.0, "complete": True,
             "done": {"sent text": 9000, "sent mp3": 1000, "inbound text": 4000, "pairing": 300}, "pairings": {"deleted": 300},
             "visitors": {"readers": 7}, "cpu_seconds": {"daemon": 700.0, "sandbox": 20.0}, "findings": findings, "trends": trends,
             "samples": samples}
@@ -44,9 +45,10 @@ def test_no_run_is_told_too() -> None:
     assert "No soak was run" in soak_section.section(None, None, None, "")
 
 
-def test_threads_are_told_by_phase() -> None:
-    crowding = {"command": "python -m tests.soak.crowding", "busy_programs": 4, "machine": {"cores": 2, "commit": "abc"},
-                "threads": {"alone": {"most": 29.0, "last": 28.0}, "crowded, first half": {"most": 37.0, "last": 36.0}}}
-    text = soak_section.section(run(), None, None, "a machine", crowding)
-    assert "| crowded, first half | 37 | 36 |" in text
-    assert "beside 4 busy programs on 2 processors" in text
+def test_threads_are_told_from_the_start_to_the_end() -> None:
+    flat = run()
+    for sample in flat["samples"]:
+        sample["threads"] = 27.0 if sample["at"] < 300 else 33.0
+    text = soak_section.section(flat, None, None, "a machine")
+    assert "was 27 at the start, 33 after the warm-up and 33 at the end" in text
+    assert "So 49 of this run's 65 cuts lie in its warm-up" in text
