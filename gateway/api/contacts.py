@@ -78,12 +78,12 @@ async def numbers(call: Call) -> Response:
         NumberShape(number=jid.phone or "", exists=known is not None, jid=str(known) if known else None) for jid, known in found]))
 
 
-_ERRORS = ("session_not_found", "session_not_connected", "invalid_recipient", "send_failed")
+ASKING = ("session_not_found", "session_not_connected", "invalid_recipient", "send_failed")
 ENDPOINTS = [
     Endpoint("POST", "/api/v1/sessions/{id}/presence", presence, "Show in a chat that something is being written or recorded",
-             "send", ChatPresence, answer=Shown, tag="sessions", errors=_ERRORS,
+             "send", ChatPresence, answer=Shown, tag="sessions", errors=ASKING,
              example={"to": "+237612345678", "state": "recording"},
              description="Messages show it by themselves (`settings.recording_presence`); this is for answers that take longer."),
     Endpoint("POST", "/api/v1/sessions/{id}/numbers", numbers, "Which numbers are on WhatsApp", "send", Numbers,
-             answer=NumberList, tag="sessions", errors=_ERRORS, example={"numbers": ["+237612345678"]}),
+             answer=NumberList, tag="sessions", errors=ASKING, example={"numbers": ["+237612345678"]}),
 ]

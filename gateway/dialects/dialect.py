@@ -19,6 +19,7 @@ from gateway.services.gateway import Gateway
 
 log = structlog.get_logger("gateway.dialects")
 
+MOST_LISTED = 100                   # of events, or messages, in one request
 NATIVE = "/api/v1"                  # nobody else's, whoever has /api
 
 

@@ -14,7 +14,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.api.contacts import look_up, show
+from gateway.api.contacts import ASKING, look_up, show
 from gateway.api.http import Call, Endpoint, json_response, retry_headers
 from gateway.api.idempotency import once
 from gateway.api.messages import body_limit
@@ -79,14 +79,14 @@ from gateway.services import qr
 from gateway.services.drafts import Draft
 from gateway.services.live import LiveSession
 from gateway.services.sessions import FIRST_CODE_SECONDS
+from gateway.services.webhook_evolution import ACKS
 from gateway.states import Status
 from gateway.times import iso
 
 _EVENTS = {"MESSAGES_UPSERT": "message", "MESSAGES_UPDATE": "receipt", "CONNECTION_UPDATE": "status", "QRCODE_UPDATED": "qr"}
 SHOWN_SECONDS = 20.0            # how long one call shows that something is being written
 
-_STATUS = {"pending": "PENDING", "failed": "ERROR", "sent": "SERVER_ACK", "delivered": "DELIVERY_ACK", "read": "READ",
-           "played": "PLAYED"}
+_STATUS = {"pending": "PENDING", **ACKS}
 
 
 class Style:
@@ -384,7 +384,6 @@ async def set_presence(call: Call) -> Response:
 
 
 _NOT_FOUND = ("session_not_found",)
-_ASKING = ("session_not_found", "session_not_connected", "invalid_recipient", "send_failed")
 _SENDING = ("session_not_found", "session_not_connected", "invalid_recipient", "not_on_whatsapp", "send_failed",
             "idempotency_conflict")
 EVOLUTION = Dialect(
@@ -423,12 +422,12 @@ EVOLUTION = Dialect(
                  example={"key": {"remoteJid": "237612345678@s.whatsapp.net", "fromMe": False, "id": "3EB0ABCDEF"},
                           "reaction": "👍"}),
         Endpoint("POST", "/chat/whatsappNumbers/{instance}", whatsapp_numbers, "Which numbers are on WhatsApp", "send", Numbers,
-                 tag="Evolution API", answer=list[OnWhatsApp], errors=_ASKING, example={"numbers": ["237612345678"]}),
+                 tag="Evolution API", answer=list[OnWhatsApp], errors=ASKING, example={"numbers": ["237612345678"]}),
         Endpoint("POST", "/chat/sendPresence/{instance}", send_presence, "Show in a chat that something is being written or recorded",
-                 "send", ChatPresence, tag="Evolution API", answer=Told, status=201, errors=_ASKING,
+                 "send", ChatPresence, tag="Evolution API", answer=Told, status=201, errors=ASKING,
                  example={"number": "237612345678", "presence": "composing", "delay": 1200}),
         Endpoint("POST", "/chat/markMessageAsRead/{instance}", read_messages, "Tell that what came was read", "send", ReadMessages,
-                 tag="Evolution API", answer=Seen, status=201, errors=_ASKING,
+                 tag="Evolution API", answer=Seen, status=201, errors=ASKING,
                  example={"readMessages": [{"remoteJid": "237612345678@s.whatsapp.net", "fromMe": False, "id": "3EB0ABCDEF"}]}),
         Endpoint("POST", "/chat/getBase64FromMediaMessage/{instance}", get_media, "The file of a message that arrived", body=GetMedia,
                  tag="Evolution API", answer=MediaContent, status=201,

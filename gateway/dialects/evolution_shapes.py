@@ -9,10 +9,7 @@ import msgspec
 from gateway.api.contacts import MOST_NUMBERS
 from gateway.api.http import Shape
 from gateway.api.messages import Emoji, Text
-from gateway.dialects.dialect import Loose
-
-MOST_EVENTS = 100
-MOST_SEEN = 100                 # messages that one call tells of
+from gateway.dialects.dialect import MOST_LISTED, Loose
 
 
 class Webhook(Loose):
@@ -20,7 +17,7 @@ class Webhook(Loose):
 
     url: str = ""
     enabled: bool = True
-    events: Annotated[list[str], msgspec.Meta(max_length=MOST_EVENTS)] = msgspec.field(default_factory=list)
+    events: Annotated[list[str], msgspec.Meta(max_length=MOST_LISTED)] = msgspec.field(default_factory=list)
     byEvents: bool = False
     base64: bool = False
     webhookByEvents: bool = False
@@ -89,7 +86,7 @@ class SendReaction(Loose):
 
 
 class ReadMessages(Loose):
-    readMessages: Annotated[list[MessageId], msgspec.Meta(min_length=1, max_length=MOST_SEEN)]
+    readMessages: Annotated[list[MessageId], msgspec.Meta(min_length=1, max_length=MOST_LISTED)]
 
 
 class MessageKey(Loose):

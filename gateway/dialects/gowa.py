@@ -37,6 +37,7 @@ from gateway.dialects.gowa_shapes import (
     SendVideo,
 )
 from gateway.dialects.words import (
+    DEFAULT,
     Hook,
     Sent,
     code_to_type,
@@ -65,7 +66,6 @@ from gateway.services.live import LiveSession
 from gateway.states import Status
 from gateway.times import iso
 
-DEFAULT = "default"             # the device of a key that has none yet
 _EVENTS = {"message": ("gowa", "message"), "message.ack": ("gowa", "receipt"), "message.reaction": ("gowa.reaction", "message"),
            "message.edited": ("gowa.edit", "message"), "message.revoked": ("gowa.revoke", "message")}
 _CODES = {"unauthorized": (401, "AUTHENTICATION_ERROR"), "session_not_found": (404, "DEVICE_NOT_FOUND"),
@@ -112,7 +112,7 @@ async def _named(call: Call) -> LiveSession | None:
     header = unquote(call.request.headers.get("x-device-id", ""))
     if named := (header or call.request.query_params.get("device_id", "")).strip():
         return await call.gateway.sessions.find(call.key, named)
-    return await only_session(call, DEFAULT)
+    return await only_session(call)
 
 
 async def _find(call: Call) -> LiveSession:

@@ -10,7 +10,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.api.contacts import ChatState, look_up, show
+from gateway.api.contacts import ASKING, ChatState, look_up, show
 from gateway.api.http import Call, Endpoint, json_response, retry_headers
 from gateway.api.idempotency import once
 from gateway.api.inbox import media
@@ -64,6 +64,7 @@ from gateway.errors import GatewayError, InvalidField
 from gateway.services import qr
 from gateway.services.drafts import Draft
 from gateway.services.live import LiveSession
+from gateway.services.webhook_waha import ACKS
 from gateway.states import Status
 
 MOST_SEEN = 20                  # messages that one sendSeen tells of
@@ -71,7 +72,7 @@ _STATE: dict[str, ChatState] = {"typing": "composing", "recording": "recording",
 _EVENTS = {"message": ("waha", "message"), "message.any": ("waha.any", "message"), "message.reaction": ("waha.reaction", "message"),
            "message.edited": ("waha.edit", "message"), "message.revoked": ("waha.revoke", "message"),
            "message.ack": ("waha", "receipt"), "session.status": ("waha", "status", "qr")}     # of a QR only that there is one
-_ACK_NAME = {-1: "ERROR", 0: "PENDING", 1: "SERVER", 2: "DEVICE", 3: "READ", 4: "PLAYED"}
+_ACK_NAME = {0: "PENDING", **dict(ACKS.values())}
 
 
 class Style:
@@ -348,7 +349,6 @@ async def check_exists(call: Call) -> Response:
 _NOT_FOUND = ("session_not_found",)
 _SENDING = ("session_not_found", "session_not_connected", "invalid_recipient", "not_on_whatsapp", "send_failed",
             "idempotency_conflict")
-_ASKING = ("session_not_found", "session_not_connected", "invalid_recipient", "send_failed")
 WAHA = Dialect(
     "waha", "WAHA", ("/api",), Style(), {"X-Api-Key": {"type": "apiKey", "in": "header", "name": "X-Api-Key"}}, Failure,
     calls=(
@@ -397,7 +397,7 @@ WAHA = Dialect(
                           "file": {"mimetype": "audio/mpeg", "url": "https://example.com/hello.mp3"}}),
         Endpoint("POST", "/api/sendSeen", send_seen, "Tell that what came was read", "send", SendSeen, tag="WAHA",
                  answer=dict[str, Any], status=201,
-                 errors=_ASKING, example={"session": "default", "chatId": "237612345678@c.us"}),
+                 errors=ASKING, example={"session": "default", "chatId": "237612345678@c.us"}),
         Endpoint("POST", "/api/reply", send_text, "Send a text as an answer; `reply_to` of sendText does the same", "send", SendText,
                  tag="WAHA", answer=Message, status=201, errors=_SENDING,
                  example={"session": "default", "chatId": "237612345678@c.us", "text": "Hi there!",
@@ -406,20 +406,20 @@ WAHA = Dialect(
                  answer=Message, errors=_SENDING,
                  example={"session": "default", "messageId": "false_237612345678@c.us_3EB0ABCDEF", "reaction": "👍"}),
         Endpoint("POST", "/api/startTyping", start_typing, "Show in a chat that something is being written", "send", Chat,
-                 tag="WAHA", answer=Result, status=201, errors=_ASKING,
+                 tag="WAHA", answer=Result, status=201, errors=ASKING,
                  example={"session": "default", "chatId": "237612345678@c.us"}),
         Endpoint("POST", "/api/stopTyping", stop_typing, "Show it no more", "send", Chat, tag="WAHA", answer=Result, status=201,
-                 errors=_ASKING, example={"session": "default", "chatId": "237612345678@c.us"}),
+                 errors=ASKING, example={"session": "default", "chatId": "237612345678@c.us"}),
         Endpoint("POST", "/api/{session}/presence", set_presence, "Typing, recording or paused in a chat; online or offline to all",
-                 "send", Presence, tag="WAHA", produces=(), status=201, errors=_ASKING,
+                 "send", Presence, tag="WAHA", produces=(), status=201, errors=ASKING,
                  example={"chatId": "237612345678@c.us", "presence": "recording"}),
         Endpoint("GET", "/api/contacts/check-exists", check_exists, "Whether a number is on WhatsApp", "send", query=NumberQuery,
-                 tag="WAHA", answer=NumberExists, errors=_ASKING),
+                 tag="WAHA", answer=NumberExists, errors=ASKING),
         Endpoint("GET", "/api/files/{id}", media, "The file of a message that arrived, as webhooks name it", tag="WAHA", answer=bytes,
                  produces=("*/*",), statuses=(206,), errors=("message_not_found", "not_found", "media_unavailable",
                                                              "session_not_connected", "session_gone", "too_large")),
         Endpoint("GET", "/api/checkNumberStatus", check_exists, "The same, as older clients ask it", "send", query=NumberQuery,
-                 tag="WAHA", answer=NumberExists, errors=_ASKING),
+                 tag="WAHA", answer=NumberExists, errors=ASKING),
     ),
     unsupported=(
         Unsupported("GET", "/api/messages", "GET /api/v1/messages"),

@@ -8,10 +8,10 @@ import msgspec
 
 from gateway.api.http import Shape
 from gateway.api.messages import Emoji, Text
-from gateway.dialects.dialect import Loose
+from gateway.dialects.dialect import MOST_LISTED, Loose
+from gateway.dialects.words import DEFAULT
 
-MOST_EVENTS, MOST_WEBHOOKS = 100, 20
-DEFAULT = "default"             # the session where none is named
+MOST_WEBHOOKS = 20
 
 
 class Hmac(Loose):
@@ -22,7 +22,7 @@ class WebhookConfig(Loose):
     """`hmac.key` signs; 16 characters at least."""
 
     url: str
-    events: Annotated[list[str], msgspec.Meta(max_length=MOST_EVENTS)]
+    events: Annotated[list[str], msgspec.Meta(max_length=MOST_LISTED)]
     hmac: Hmac | None = None
     customHeaders: list[Any] | None = None
 
@@ -56,7 +56,7 @@ class Chat(Loose):
 
 class SendSeen(Chat):
     messageId: str | None = None
-    messageIds: Annotated[list[str], msgspec.Meta(max_length=100)] | None = None
+    messageIds: Annotated[list[str], msgspec.Meta(max_length=MOST_LISTED)] | None = None
 
 
 class Presence(Loose):

@@ -31,6 +31,7 @@ from gateway.store.database import Transaction
 from gateway.store.messages import Message
 from gateway.store.webhooks import Webhook
 
+DEFAULT = "default"             # the session where none is named
 ACK_SECONDS = 20.0              # how long an answer waits for WhatsApp's acknowledgement
 REASON = {400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed", 409: "Conflict",
           413: "Payload Too Large", 422: "Unprocessable Entity", 429: "Too Many Requests", 500: "Internal Server Error",
@@ -114,12 +115,12 @@ async def create_with_code(call: Call, *, session_key: str | None = None, name: 
         raise
 
 
-async def only_session(call: Call, default: str) -> LiveSession | None:
-    """Where none was named: the key's only one, or the one of that name."""
+async def only_session(call: Call) -> LiveSession | None:
+    """Where none was named: the key's only one, or the one called DEFAULT."""
     lives = await call.gateway.sessions.of(call.key)
     if len(lives) == 1:
         return lives[0]
-    return next((live for live in lives if live.session.session_key == default), None)
+    return next((live for live in lives if live.session.session_key == DEFAULT), None)
 
 
 def is_linked(live: LiveSession) -> bool:
@@ -292,10 +293,9 @@ async def with_reply(call: Call, live: LiveSession, draft: Draft, id_: str | Non
 
 async def react_and_wait(call: Call, live: LiveSession, id_: str, emoji: str, field: str, word: Callable[[Sent], Any]) -> Response:
     """As `send_and_wait`: a reaction to a message, in the chat it is in; an empty emoji takes it away. Raises InvalidField."""
-    text = check_emoji(emoji, "reaction")
+    check_emoji(emoji, "reaction")
     target = await _target(call, live, id_, field)
-    draft = Draft("reaction", text=text, ready=True, target=msgspec.structs.replace(target, text=""))
-    return await send_and_wait(call, live, JID.stored(target.chat), draft, word)
+    return await send_and_wait(call, live, JID.stored(target.chat), Draft.reaction(target, emoji), word)
 
 
 async def _target(call: Call, live: LiveSession, id_: str, field: str) -> Target:

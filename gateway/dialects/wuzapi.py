@@ -13,8 +13,9 @@ from gateway.api.contacts import MOST_NUMBERS, ChatState, look_up, show
 from gateway.api.http import Call, Endpoint, Shape, convert, json_response, retry_headers
 from gateway.api.idempotency import once
 from gateway.api.messages import Emoji, Text, body_limit
-from gateway.dialects.dialect import Dialect, Loose, Unsupported
+from gateway.dialects.dialect import MOST_LISTED, Dialect, Loose, Unsupported
 from gateway.dialects.words import (
+    DEFAULT,
     Sent,
     code_to_type,
     header_key,
@@ -38,10 +39,7 @@ from gateway.services.live import LiveSession
 from gateway.states import Status
 from gateway.times import iso
 
-MOST_SEEN = 100                 # messages that one call tells of
-MOST_EVENTS = 100
 _EVENTS = {"Message": ("wuzapi", "message"), "ReadReceipt": ("wuzapi", "receipt")}
-DEFAULT = "default"             # the session of a key that has several, and of one that has none yet
 CONNECT_SECONDS = 10.0          # how long `"Immediate": false` waits
 _STATUS_OF = {400: 400, 401: 401, 403: 403, 405: 405, 413: 413, 415: 400, 422: 400, 429: 429, 501: 501}
 
@@ -92,7 +90,7 @@ class SetWebhook(Loose, rename="pascal"):
 
     webhook: str = ""
     webhook_url: str = msgspec.field(default="", name="WebhookURL")
-    events: Annotated[list[str], msgspec.Meta(max_length=MOST_EVENTS)] = msgspec.field(default_factory=list)
+    events: Annotated[list[str], msgspec.Meta(max_length=MOST_LISTED)] = msgspec.field(default_factory=list)
     active: bool = True
 
 
@@ -109,7 +107,7 @@ class React(Loose, rename="pascal"):
 
 
 class MarkRead(Loose, rename="pascal"):
-    id: Annotated[list[str], msgspec.Meta(max_length=MOST_SEEN)] = msgspec.field(default_factory=list)
+    id: Annotated[list[str], msgspec.Meta(max_length=MOST_LISTED)] = msgspec.field(default_factory=list)
     chat: str = ""
 
 
@@ -176,7 +174,7 @@ def _named(value: Any, levels: int = 2) -> Any:
 
 
 async def _find(call: Call) -> LiveSession:
-    live = await only_session(call, DEFAULT)
+    live = await only_session(call)
     if live is None:
         raise GatewayError("no_session", "No session")
     return live
@@ -184,7 +182,7 @@ async def _find(call: Call) -> LiveSession:
 
 async def connect(call: Call) -> Response:
     body = _parse(call, Connect)
-    live = await only_session(call, DEFAULT)
+    live = await only_session(call)
     if live is not None and (live.link is not None or live.state.status is Status.PENDING):
         raise GatewayError("already_paired", "Already Connected")
     before = live.state if live is not None else None

@@ -55,6 +55,11 @@ class Draft(msgspec.Struct, frozen=True, omit_defaults=True):
     reply_to: Target | None = None
     target: Target | None = None
 
+    @classmethod
+    def reaction(cls, target: Target, emoji: str) -> Draft:
+        """An empty emoji takes the reaction away."""
+        return cls("reaction", text=emoji, ready=True, target=msgspec.structs.replace(target, text=""))
+
     def without_file(self) -> Draft:
         return msgspec.structs.replace(self, data=b"", thumbnail=b"")
 

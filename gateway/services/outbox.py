@@ -82,8 +82,7 @@ class Outbox:
     async def react(self, key: Key, live: LiveSession, id_: str, emoji: str, *, remember: Remember | None = None) -> Message:
         """An empty emoji takes the reaction away. Raises message_not_found."""
         target = await self.target(key, live, id_)
-        draft = Draft("reaction", text=emoji, target=msgspec.structs.replace(target, text=""))
-        return await self.accept(key, live, JID.stored(target.chat), draft, remember=remember)
+        return await self.accept(key, live, JID.stored(target.chat), Draft.reaction(target, emoji), remember=remember)
 
     async def revoke(self, key: Key, live: LiveSession, message: Message, *, remember: Remember | None = None) -> Message:
         """Takes a message of ours back for everyone. Raises wrong_state."""

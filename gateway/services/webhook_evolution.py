@@ -13,7 +13,7 @@ from gateway.services.webhook_telling import Telling, Written, hmac_of
 from gateway.store.sessions import Session
 from gateway.times import iso, parse_iso
 
-_ACKS = {"failed": "ERROR", "sent": "SERVER_ACK", "delivered": "DELIVERY_ACK", "read": "READ", "played": "PLAYED"}
+ACKS = {"failed": "ERROR", "sent": "SERVER_ACK", "delivered": "DELIVERY_ACK", "read": "READ", "played": "PLAYED"}
 _STATES = {"connected": "open", "pending": "connecting"}
 _FIELDS = {"mimetype": "mimetype", "seconds": "seconds", "width": "width", "height": "height"}
 
@@ -37,7 +37,7 @@ def _told(it: Telling, session: Session) -> tuple[str, dict[str, Any]] | None:
             if it.file is not None:
                 message["message"]["base64"] = b64encode(it.file).decode()
             return "messages.upsert", message
-        case "receipt" if data["direction"] == "out" and data["whatsapp_id"] and (status := _ACKS.get(data["status"])):
+        case "receipt" if data["direction"] == "out" and data["whatsapp_id"] and (status := ACKS.get(data["status"])):
             return "messages.update", {
                 "messageId": data["id"], "keyId": data["whatsapp_id"], "remoteJid": data["to"], "fromMe": True,
                 "participant": None, "status": status, "instanceId": session.id}

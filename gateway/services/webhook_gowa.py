@@ -8,9 +8,8 @@ from typing import Any
 import msgspec
 
 from gateway.jid import JID
-from gateway.services.webhook_telling import CHANGES, Telling, Written, hmac_of
+from gateway.services.webhook_telling import CHANGES, FILES, Telling, Written, hmac_of
 
-_FILES = ("image", "video", "audio", "document", "sticker")
 _RECEIPTS = {"delivered": "means the message was delivered to the device (but the user might not have noticed).",
              "read": "the user opened the chat and saw the message.",
              "played": "the user opened a view-once media message or listened to a voice note."}
@@ -67,7 +66,7 @@ def _message(data: dict[str, Any]) -> dict[str, Any]:
         payload["body"] = data["text"]
     if quoted := data.get("quoted_whatsapp_id"):
         payload["replied_to_id"] = quoted
-    if data["type"] in _FILES:
+    if data["type"] in FILES:
         path = f"statics/media/{data['id']}"
         payload[data["type"]] = {"path": path, "caption": data["text"]} if data["text"] else path
     return payload

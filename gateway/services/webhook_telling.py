@@ -27,6 +27,7 @@ class Telling:
 
 
 WITH_FILE = ("evolution.base64",)       # formats whose receivers want the files themselves
+FILES = ("image", "video", "audio", "document", "sticker")      # types of arrivals that have one
 # Kinds of arrivals that change another message, and are none of their own.
 CHANGES = ("reaction", "revoke", "edit")
 

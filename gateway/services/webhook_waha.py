@@ -8,13 +8,12 @@ from typing import Any
 import msgspec
 
 from gateway.jid import JID
-from gateway.services.webhook_telling import CHANGES, Telling, Written, hmac_of
+from gateway.services.webhook_telling import CHANGES, FILES, Telling, Written, hmac_of
 from gateway.store.sessions import Session
 from gateway.times import parse_iso
 
-_ACKS = {"failed": (-1, "ERROR"), "sent": (1, "SERVER"), "delivered": (2, "DEVICE"), "read": (3, "READ"), "played": (4, "PLAYED")}
+ACKS = {"failed": (-1, "ERROR"), "sent": (1, "SERVER"), "delivered": (2, "DEVICE"), "read": (3, "READ"), "played": (4, "PLAYED")}
 _STATUS = {"pending": "STARTING", "connected": "WORKING", "disconnected": "STARTING"}
-_WITH_FILE = ("image", "video", "audio", "document", "sticker")
 
 
 def waha(it: Telling) -> Written | None:
@@ -60,7 +59,7 @@ def _told(it: Telling) -> tuple[str, dict[str, Any]] | None:
     match it.event.type:
         case "message" if _is_message(it) and not data["from_me"]:
             return "message", _message(it)
-        case "receipt" if data["direction"] == "out" and data["whatsapp_id"] and (ack := _ACKS.get(data["status"])):
+        case "receipt" if data["direction"] == "out" and data["whatsapp_id"] and (ack := ACKS.get(data["status"])):
             chat = JID.stored(data["to"]).c_us
             return "message.ack", {"id": f"true_{chat}_{data['whatsapp_id']}", "from": _own(it.session), "to": chat,
                                    "participant": None, "fromMe": True, "ack": ack[0], "ackName": ack[1]}
@@ -90,7 +89,7 @@ def _base(it: Telling) -> dict[str, Any]:
 def _message(it: Telling) -> dict[str, Any]:
     data = it.event.data
     media = None
-    if data["type"] in _WITH_FILE:
+    if data["type"] in FILES:
         media = {"url": f"{it.base}/waha/api/files/{data['id']}", "mimetype": data.get("mimetype"), "filename": data["filename"],
                  "error": None}
     base, quoted = _base(it), data.get("quoted_whatsapp_id")

@@ -8,11 +8,9 @@ from urllib.parse import urlencode
 import msgspec
 
 from gateway.jid import JID
-from gateway.services.webhook_telling import Telling, Written, hmac_of
+from gateway.services.webhook_telling import FILES, Telling, Written, hmac_of
 
 _STATES = {"delivered": "Delivered", "read": "Read"}
-_FILES = {"image": "imageMessage", "video": "videoMessage", "audio": "audioMessage", "document": "documentMessage",
-          "sticker": "stickerMessage"}
 _REVOKE, _EDIT = 0, 14          # of WhatsApp's ProtocolMessage
 
 
@@ -39,7 +37,7 @@ def _told(it: Telling) -> dict[str, Any] | None:
 
 
 def _info(data: dict[str, Any]) -> dict[str, Any]:
-    media = "" if data["type"] not in _FILES else "ptt" if data["ptt"] else data["type"]
+    media = "" if data["type"] not in FILES else "ptt" if data["ptt"] else data["type"]
     return {"Chat": data["chat"], "Sender": data["from"], "SenderAlt": data["from_lid"] or "", "IsFromMe": bool(data["from_me"]),
             "IsGroup": JID.stored(data["chat"]).is_group, "ID": data["whatsapp_id"], "PushName": data["push_name"],
             "Timestamp": data["timestamp"], "Type": "media" if media else "text", "MediaType": media, "Category": ""}
@@ -59,7 +57,7 @@ def _message(data: dict[str, Any]) -> dict[str, Any]:
             return {"protocolMessage": {"key": target, "type": _REVOKE}}
         case "edit":
             return {"protocolMessage": {"key": target, "type": _EDIT, "editedMessage": {"conversation": text}}}
-    if kind not in _FILES:
+    if kind not in FILES:
         return {f"{kind}Message": {"text": text} if text else {}}
     fields: dict[str, Any] = {name: data[name] for name in ("mimetype", "seconds", "width", "height") if name in data}
     if "size" in data:
@@ -68,4 +66,4 @@ def _message(data: dict[str, Any]) -> dict[str, Any]:
         fields["PTT"] = data["ptt"]
     if kind == "document":
         fields["fileName"] = data["filename"]
-    return {_FILES[kind]: fields | ({"caption": text} if text else {})}
+    return {f"{kind}Message": fields | ({"caption": text} if text else {})}

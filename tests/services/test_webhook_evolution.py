@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -21,12 +20,6 @@ CHAT = f"{TO}@s.whatsapp.net"
 @pytest.fixture
 def evolution(running: Running) -> Client:
     return Evolution(running.client.http, running.client.url, running.client.key)
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with receiving(Time()) as receiver:
-        yield receiver
 
 
 def told(receiver: Receiver, event: str) -> list[dict[str, Any]]:

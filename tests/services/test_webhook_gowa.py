@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from gateway.events import MessageArrived, Receipt
 from tests.api.test_inbox import LID, PN, media, received
 from tests.dialects.test_gowa import PHONE, Gowa, good
 from tests.running import Client, Running, until
-from tests.services.receiver import Receiver, Time, receiving
+from tests.services.receiver import Receiver
 
 SECRET = "the receiver's own key"
 OWN = "15550001111@s.whatsapp.net"
@@ -22,12 +21,6 @@ OWN = "15550001111@s.whatsapp.net"
 @pytest.fixture
 def gowa(running: Running) -> Client:
     return Gowa(running.client.http, running.client.url, running.client.key)
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with receiving(Time()) as receiver:
-        yield receiver
 
 
 async def linked(running: Running, gowa: Client, receiver: Receiver, events: str = "") -> Any:

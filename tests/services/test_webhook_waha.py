@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import AsyncIterator
 from itertools import groupby
 from typing import Any
 
@@ -26,12 +25,6 @@ OWN = "15550001111@c.us"
 @pytest.fixture
 def waha(running: Running) -> Client:
     return Waha(running.client.http, running.client.url, running.client.key)
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with receiving(Time()) as receiver:
-        yield receiver
 
 
 def told(receiver: Receiver, event: str) -> list[dict[str, Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -14,7 +13,7 @@ from gateway.messages import MessageKey
 from tests.api.test_inbox import GROUP, PN, media, received
 from tests.dialects.test_wuzapi import TO, Wuzapi, linked
 from tests.running import Client, Running, until
-from tests.services.receiver import Receiver, Request, Time, receiving
+from tests.services.receiver import Receiver, Request
 
 HOOK = "/wuzapi/webhook"
 TARGET = {"remoteJID": str(PN), "ID": "Z1"}
@@ -23,12 +22,6 @@ TARGET = {"remoteJID": str(PN), "ID": "Z1"}
 @pytest.fixture
 def wuzapi(running: Running) -> Client:
     return Wuzapi(running.client.http, running.client.url, running.client.key)
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with receiving(Time()) as receiver:
-        yield receiver
 
 
 def told(request: Request) -> dict[str, Any]:
